@@ -1,0 +1,347 @@
+"""The command line: a command becomes a call.
+
+Results go to stdout (`--json`: one object and nothing else), everything said on the way to stderr. Exit codes: 0 success, 2 a mistake
+that the user can mend, 130 interrupted, 1 a defect of ours (with its traceback). Every command imports what it needs when it runs:
+`auscult --help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.core.errors import AuscultError, ConfigError
+
+if TYPE_CHECKING:
+    from auscult.recipe import Recipe
+
+COMMANDS = {
+    "run": "run a recipe: train, evaluate, report",
+    "sft": "run only the supervised stage of a recipe",
+    "grpo": "run only the reinforcement stage of a recipe",
+    "eval": "evaluate a saved model on a recipe's held-out samples",
+    "data": "check FILE: count what is there, what is wrong and why; show what the model reads",
+    "report": "write the page of a run folder again and print its table",
+    "list": "the recipes, data formats, model families, algorithms, rewards and forms there are",
+    "doctor": "what this machine can do, and what is missing",
+}
+SETTINGS = """\
+Every setting of the recipe can be given as --key value, for example --train.learning_rate 3e-4 or --grpo.steps 50;
+`auscult run RECIPE --help` lists them with their defaults."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except AuscultError as problem:
+        print(f"auscult: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("auscult: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `auscult list | head`: the reader has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from auscult import __version__
+
+        print(f"auscult {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise ConfigError(f"there is no command {name!r}{_nearest(name, COMMANDS)}; auscult --help lists them")
+    return HANDLERS[name](rest)
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
+    return (
+        "auscult teaches language models to listen and to look, and measures whether they did.\n\n"
+        f"usage: auscult COMMAND ...\n\n{commands}\n\n"
+        "  auscult run quickstart      train a small listener from nothing, a few minutes on two cores\n"
+        "  auscult COMMAND --help      what a command takes\n\n"
+        f"{SETTINGS}"
+    )
+
+
+def _nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+def _parser(command: str, usage: str) -> argparse.ArgumentParser:
+    """An argument parser that raises instead of exiting, and knows no abbreviations (they would swallow settings)."""
+    parser = argparse.ArgumentParser(
+        prog=f"auscult {command}",
+        usage=f"auscult {command} {usage}",
+        description=COMMANDS[command],
+        epilog=SETTINGS if "RECIPE" in usage else None,
+        allow_abbrev=False,
+        exit_on_error=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def refuse(message: str) -> None:
+        raise ConfigError(f"{command}: {message}; usage: auscult {command} {usage}")
+
+    parser.error = refuse  # pyright: ignore[reportAttributeAccessIssue]
+    return parser
+
+
+# -- recipes -----------------------------------------------------------------------------------------------------------
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with auscult."""
+    folder = resources.files("auscult") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def _recipe_file(name: str) -> Path:
+    """The YAML of a recipe: a name that comes with auscult, a file, or a run folder to run again."""
+    if name in recipe_names():
+        return Path(str(resources.files("auscult") / "recipes" / f"{name}.yaml"))
+    path = Path(name)
+    if path.is_dir() and (path / "config.yaml").is_file():
+        return path / "config.yaml"
+    if path.is_file():
+        return path
+    raise ConfigError(
+        f"there is no recipe {name!r}{_nearest(name, recipe_names())}; there is {', '.join(recipe_names())}, "
+        "or give a YAML file"
+    )
+
+
+def _open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
+    from auscult.core.config import build
+    from auscult.core.yaml12 import read_yaml
+    from auscult.recipe import Recipe
+
+    path = _recipe_file(name)
+    return build(Recipe, read_yaml(path), overrides, where=str(path))
+
+
+def _settings(name: str | None) -> str:
+    """All settings of a recipe with their values, for --help."""
+    from dataclasses import MISSING
+
+    from auscult.core.config import describe
+    from auscult.core.yaml12 import read_yaml
+    from auscult.recipe import Recipe
+
+    values = read_yaml(_recipe_file(name)) if name else {}
+    lines: list[str] = []
+    for option in describe(Recipe, values):
+        value: Any = values
+        for key in option.key.split("."):
+            value = value.get(key, MISSING) if isinstance(value, dict) else MISSING
+        shown = option.default if value is MISSING else value
+        default = "required" if shown is MISSING else json.dumps(shown, default=str, ensure_ascii=False)
+        lines.append(f"  --{option.key:<28} {option.type} = {default}\n        {option.text}")
+    return "\n".join(lines)
+
+
+def _recipe_command(command: str, arguments: list[str]) -> int:
+    model = command in ("eval", "grpo", "sft")
+    parser = _parser(
+        command,
+        "RECIPE [--out DIR] [--json] [--overwrite]" + (" [--model DIR]" if model else "") + " [--key value ...]",
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help=f"{', '.join(recipe_names())}, a YAML file or a run folder"
+    )
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
+    parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
+    if model:
+        parser.add_argument("--model", metavar="DIR", help="saved model to begin with")
+    if {"-h", "--help"} & set(arguments):
+        print(parser.format_help())
+        named = [argument for argument in arguments if not argument.startswith("-")]
+        print(f"settings{f' of {named[0]}' if named else ''}:\n{_settings(named[0] if named else None)}")
+        return 0
+    # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
+    known, rest = parser.parse_known_args(arguments)
+    if known.recipe is None:
+        raise ConfigError(f"{command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
+    from auscult.core.config import parse_overrides
+
+    recipe = _open_recipe(known.recipe, parse_overrides(rest))
+    return _run(command, recipe, known)
+
+
+def _run(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
+    _quiet()
+    from auscult import pipeline
+    from auscult.console import Reporter
+
+    spoken = shlex.join(["auscult", *sys.argv[1:]])
+    out = (
+        Path(known.out)
+        if known.out
+        else pipeline.folder(recipe.name if command == "run" else f"{recipe.name}-{command}")
+    )
+    if command != "run":
+        recipe = pipeline.only(recipe, None if command == "eval" else command, known.model)
+    with Reporter() as tell:
+        figures = pipeline.run(recipe, out, spoken, tell, overwrite=known.overwrite)
+    _show(out, figures, known.json)
+    return 0
+
+
+def _show(out: Path, figures: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from auscult.report.table import print_table
+
+    print_table(out, Console())
+    print(f"\n{figures['report']}")
+
+
+def _quiet() -> None:
+    """Libraries are silent; what must be known is said by us."""
+    import os
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+# -- the other commands ------------------------------------------------------------------------------------------------
+
+
+def _data(arguments: list[str]) -> int:
+    parser = _parser("data", "check FILE [--show N] [--recipe RECIPE] [--decode] [--json] [--key value ...]")
+    parser.add_argument("what", choices=["check"], metavar="check")
+    parser.add_argument("file", metavar="FILE", help="samples as JSONL, questions as JSON, or a folder of recordings")
+    parser.add_argument(
+        "--show", type=int, default=0, metavar="N", help="show N samples as the model reads them (default: 0)"
+    )
+    parser.add_argument(
+        "--recipe", default="quickstart", metavar="RECIPE", help="whose model and wording to show them with"
+    )
+    parser.add_argument("--decode", action="store_true", help="decode every recording to its end, not its header only")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if {"-h", "--help"} & set(arguments):
+        print(parser.format_help())
+        return 0
+    known, rest = parser.parse_known_args(arguments)
+    from auscult.core.config import parse_overrides
+    from auscult.data.check import check
+
+    report = check(Path(known.file), decode=known.decode)
+    if known.json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False))
+        return 2 if report.problems else 0
+    print("\n".join(report.lines()))
+    if known.show:
+        _quiet()
+        from auscult import pipeline
+
+        recipe = _open_recipe(known.recipe, parse_overrides(rest))
+        print("\n".join(pipeline.shown(recipe, report.samples, known.show)))
+    return 2 if report.problems else 0
+
+
+def _report(arguments: list[str]) -> int:
+    parser = _parser("report", "RUN [--json]")
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
+    if {"-h", "--help"} & set(arguments):
+        print(parser.format_help())
+        return 0
+    known = parser.parse_args(arguments)
+    from auscult.report.page import write_page
+    from auscult.report.summary import summary
+
+    out = Path(known.run)
+    if not (out / "config.yaml").is_file():
+        raise ConfigError(f"{out} is no run folder (it has no config.yaml); give one, for example runs/quickstart")
+    write_page(out)
+    _show(out, summary(out), known.json)
+    return 0
+
+
+def _list(arguments: list[str]) -> int:
+    parser = _parser("list", "[--json]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if {"-h", "--help"} & set(arguments):
+        print(parser.format_help())
+        return 0
+    known = parser.parse_args(arguments)
+    from auscult.core.config import Plugin
+    from auscult.core.yaml12 import read_yaml
+    from auscult.core.forms import FORMS
+    from auscult.rewards.rubric import reward_names
+
+    found: dict[str, Any] = {
+        "recipes": {name: read_yaml(_recipe_file(name)).get("about", "") for name in recipe_names()},
+        "data": Plugin("source", "auscult.data.sources").names(),
+        "models": Plugin("family", "auscult.models.families").names(),
+        "algorithms": Plugin("algorithm", "auscult.train.algorithms").names(),
+        "rewards": reward_names(),
+        "forms": list(FORMS),
+    }
+    if known.json:
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    print("recipes")
+    for name, about in found.pop("recipes").items():
+        print(f"  {name:<12} {about}")
+    for kind, names in found.items():
+        print(f"{kind:<12} {', '.join(names)}")
+    return 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    parser = _parser("doctor", "[--json]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if {"-h", "--help"} & set(arguments):
+        print(parser.format_help())
+        return 0
+    known = parser.parse_args(arguments)
+    from auscult.doctor import examine
+
+    checks = examine()
+    if known.json:
+        print(
+            json.dumps(
+                {check.name: {"good": check.good, "found": check.found, "advice": check.advice} for check in checks}
+            )
+        )
+    else:
+        for check in checks:
+            print(
+                f"{'ok ' if check.good else 'no '} {check.name:<14} {check.found}{'' if check.good else f' - {check.advice}'}"
+            )
+    return 0 if all(check.good or check.optional for check in checks) else 2
+
+
+HANDLERS: dict[str, Callable[[list[str]], int]] = {
+    **{name: lambda rest, name=name: _recipe_command(name, rest) for name in ("run", "sft", "grpo", "eval")},
+    "data": _data,
+    "report": _report,
+    "list": _list,
+    "doctor": _doctor,
+}

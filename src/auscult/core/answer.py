@@ -1,0 +1,233 @@
+r"""The one reader of answers: what a reply says once its form has pointed at the place where the answer stands.
+
+Reward, evaluation and submission all read through this file, so they cannot disagree. It refuses rather than guesses: a
+reply that might mean two things has no answer, and `Parsed.problem` says why. Its rules, in the order they apply:
+
+1. Text is compared under Unicode NFKC, so a fullwidth letter is its ASCII letter. Look-alikes of other scripts are not:
+   a Cyrillic or Greek capital that looks like `A` is no option letter.
+2. If something is boxed (`\boxed{...}`), the box is the answer; boxes that differ are several answers.
+3. Wrapping is peeled off: tags, quotes, markdown, LaTeX text commands, trailing dots, "Answer:", "The answer is".
+4. With choices, the *whole* remaining text must name one option, and the option's own text is returned. It may be
+   written
+
+   - as its text: spacing, letter case, wrapping and a leading article are no difference, unless they are all that tells
+     two options apart ("Cm" and "CM");
+   - as its letter: `B`, `(b)`, `B.`, `Option B`;
+   - as its letter, a separator and its text, or an explanation that names no other option: `B) dog`, `B - it barks`.
+
+   Text comes before letter: where the options are themselves letters, `B` is the option that reads "B".
+5. Lines, and parts between commas or semicolons, may repeat the answer (`B`, next line `dog`); if they differ there are
+   several answers. Nothing is credited because an option's text occurs *within* a longer text; occurrences can only
+   refuse.
+6. A bare letter counts only when it is the whole answer, in either case. An article needs a noun: "a" alone is the
+   letter A, "a dog" is the option "dog" wherever it stands in the list, and "a cow" is nothing if no option is "cow".
+
+Everything takes time linear in the length of the reply, because replies come from policies that repeat themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from string import ascii_uppercase
+
+from auscult.core.types import Parsed
+
+# NFKC would glue these onto the digit before them: ten squared would read 102, one and a half 11/2.
+_MEANT = {raised: f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")} | {"¼": " 1/4", "½": " 1/2", "¾": " 3/4"}
+_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u00ad"  # no-width and direction marks, which say nothing
+_SPECIAL = re.compile(f"[{''.join(_MEANT)}{_INVISIBLE}]")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»", "「": "」", "『": "』", "$": "$"}
+_TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)
+_STARS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*]+)(?<=\S)\1(?![\w*])")
+_UNDERSCORES = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])([^_]+)(?<=\S)\1(?!\w)")
+_BULLET = re.compile(r"(?:(?:#{1,6}|>|[*•]|-(?=\s*[^\s\d.]))\s+)+")  # "- 5" may be minus five
+_COMMAND = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|mathrm|mathbf)\s*\{([^{}]*)\}")
+_BRACKETED = re.compile(r"[(\[{]\s*([a-z])\s*[)\]}]", re.IGNORECASE | re.ASCII)
+_PREFIX = re.compile(
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)?"
+    r"(?:answer|solution|option|choice)(?:\s+(?:is|would\s+be|should\s+be)(?:\s*:|(?!\w))|\s*[:=])\s*",
+    re.IGNORECASE,
+)
+_BRACE = re.compile(r"\\[{}]|(\\(?:boxed|fbox)\s*\{)|[{}]")
+_ARTICLE = re.compile(r"(?:a|an|the) (?=\S)")
+_NAMED = r"(?:(?:option|choice|letter|answer)\s)?"
+_LABEL = re.compile(_NAMED + r"[(\[{]?\s?([a-z])\s?[)\]}]?\s?[.:]?", re.IGNORECASE | re.ASCII)
+# A dash separates only when a space follows: "B -5" is option B with the text "-5".
+_LABELLED = re.compile(
+    _NAMED + r"[(\[{]?\s?([a-z])(?![^\W_])((?:\s?[)\]}])?(?:\s?(?:[.:]|[-–—]+(?=\s)))?)\s?(\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_BETWEEN = re.compile(r"[\n,;]")
+_CAPITAL = re.compile(r"(?<!\w)(?:([B-HJ-Z])|([AI])(?!\s+[^\W\d_]))(?!\w)")  # but not the words "A" and "I"
+_LAYERS = 16
+"""Wrappings peeled off one another. A bound, because a policy can write a hundred thousand nested quotes."""
+_PARTS = 64
+"""Parts of an answer that are looked at one by one; what has more of them is no answer to a question with choices."""
+
+
+def read_answer(text: str, choices: Sequence[str] = ()) -> Parsed:
+    """Read the text that stands where an answer should; with `choices`, the answer is the text of one of them.
+
+    Without choices any text is an answer, returned with its wrapping peeled off; several answers can then be told only
+    from several boxes. Problems: `empty`, `several_answers`, `not_a_choice`.
+    """
+    if text.strip() in choices:
+        return Parsed(text.strip())  # whatever an option consists of, it is itself
+    boxes = list(_boxes(text))
+    if len({normal(box) for box in boxes}) > 1:
+        return Parsed(None, "several_answers")
+    body = boxes[-1] if boxes else text
+    cleaned = clean(body)
+    if not choices:
+        return Parsed(cleaned) if cleaned else Parsed(None, "empty")
+    options = tuple(choices)
+    if (option := _option(body, options)) is not None:
+        return Parsed(option)
+    if not cleaned:
+        return Parsed(None, "empty")
+    parts = {part.strip() for part in _BETWEEN.split(cleaned)} - {""}
+    named = {_option(part, options) for part in parts} if len(parts) <= _PARTS else {None}
+    if len(named) == 1 and (option := named.pop()) is not None:
+        return Parsed(option)
+    several = len(named - {None}) > 1 or len(_mentioned(body, options)) > 1
+    return Parsed(None, "several_answers" if several else "not_a_choice")
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers say the same, wrapping, spacing and letter case aside."""
+    return one == other or normal(one) == normal(other) != ""
+
+
+def normal(text: str) -> str:
+    """The text under which answers are compared: peeled, NFKC, single spaces, case folded."""
+    return _spaced(clean(text)).casefold()
+
+
+@lru_cache(maxsize=16)  # one reading asks for the same text under several views
+def clean(text: str) -> str:
+    """The text without its wrapping: tags, quotes, markdown, LaTeX commands, trailing dots, "Answer:"."""
+    text = _folded(text).strip()
+    for _ in range(_LAYERS):
+        peeled = _peel(text)
+        if peeled == text:
+            break
+        text = peeled
+    return text
+
+
+def _peel(text: str) -> str:
+    """One layer of wrapping less. The subtle scans run only where their sign occurs at all: replies can be long."""
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    if "*" in text:
+        text = _STARS.sub(r"\2", text)
+    if "_" in text:
+        text = _UNDERSCORES.sub(r"\2", text)
+    text = text.replace("`", "").strip()
+    if bullet := _BULLET.match(text):
+        text = text[bullet.end() :]
+    if text[:2] + text[-2:] in (r"\(\)", r"\[\]"):
+        text = text[2:-2].strip()
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and not {text[0], text[-1]} & set(text[1:-1]):
+        text = text[1:-1].strip()
+    if wrapped := _COMMAND.fullmatch(text) or _BRACKETED.fullmatch(text):
+        text = wrapped[1].strip()
+    if prefix := _PREFIX.match(text):
+        text = text[prefix.end() :]
+    return text.rstrip(" \t\r\n.。")
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", _SPECIAL.sub(lambda sign: _MEANT.get(sign[0], ""), text))
+
+
+def _spaced(text: str) -> str:
+    return " ".join(_folded(text).split())
+
+
+def _spellings(text: str) -> tuple[str, ...]:
+    """The text under ever looser views; the first view that knows an option decides."""
+    spaced, cleaned = _spaced(text), _spaced(clean(text))
+    key = cleaned.casefold()
+    return text, spaced, spaced.casefold(), cleaned, key, _ARTICLE.sub("", key, count=1) if _ARTICLE.match(key) else key
+
+
+@lru_cache(maxsize=1024)
+def _spelled(choices: tuple[str, ...]) -> tuple[dict[str, str | None], ...]:
+    """For each view of `_spellings`, the option by its spelling; None where different options are spelled the same."""
+    views: list[dict[str, str | None]] = []
+    for spellings in zip(*map(_spellings, choices), strict=True):
+        view: dict[str, str | None] = {}
+        for choice, spelling in zip(choices, spellings, strict=True):
+            known = view.setdefault(spelling, choice)
+            if known is not None and _spaced(known) != _spaced(choice):
+                view[spelling] = None
+        view.pop("", None)
+        views.append(view)
+    return tuple(views)
+
+
+def _by_text(text: str, choices: tuple[str, ...]) -> str | None:
+    """The one option whose text this is; None when there is none, or when two different options would fit."""
+    for spelling, view in zip(_spellings(text), _spelled(choices), strict=True):
+        if spelling in view:
+            return view[spelling]
+    return None
+
+
+def _by_letter(letter: str, choices: tuple[str, ...]) -> str | None:
+    index = ascii_uppercase.find(letter.upper())
+    return choices[index] if 0 <= index < len(choices) else None
+
+
+def _option(text: str, choices: tuple[str, ...]) -> str | None:
+    """The option that the whole of `text` names by text, by letter, or by letter and what follows it."""
+    if (option := _by_text(text, choices)) is not None:
+        return option
+    for written in (_spaced(text), _spaced(clean(text))):
+        if label := _LABEL.fullmatch(written):
+            return _by_letter(label[1], choices)
+        if labelled := _LABELLED.fullmatch(written):
+            option = _labelled(labelled[1], labelled[2], labelled[3], choices)
+            if option is not None:
+                return option
+    return None
+
+
+def _labelled(letter: str, separator: str, rest: str, choices: tuple[str, ...]) -> str | None:
+    """The option with this letter, provided that the rest is its text or an explanation that names no other option."""
+    option, named = _by_letter(letter, choices), _by_text(rest, choices)
+    if option is None or named is not None:
+        return option if option == named else None
+    explained = separator and letter.isupper() and _mentioned(rest, choices) <= {normal(option)}
+    return option if explained else None
+
+
+def _mentioned(text: str, choices: tuple[str, ...]) -> set[str]:
+    """Options, as `normal` text, that occur in `text` by text or capital letter: ground to refuse, never to credit."""
+    text = _spaced(text)
+    capitals = {match[1] or match[2] for match in _CAPITAL.finditer(text)}
+    keys = {normal(choice) for choice in choices} - {""}
+    # Longest first, so that "low tone" is not also a mention of "tone".
+    texts = "|".join(re.escape(key) for key in sorted(keys, key=len, reverse=True))
+    found = {match[0] for match in re.finditer(rf"(?<!\w)(?:{texts})(?!\w)", text.casefold())} if texts else set[str]()
+    return found | {normal(option) for letter in capitals if (option := _by_letter(letter, choices)) is not None}
+
+
+def _boxes(text: str) -> Iterator[str]:
+    r"""Contents of the outermost closed `\boxed{...}`, braces balanced, in one pass."""
+    opened: list[int | None] = []  # where each open box's content starts; None for a plain brace
+    boxes = 0
+    for brace in _BRACE.finditer(text):
+        if brace[1] or brace[0] == "{":
+            opened.append(brace.end() if brace[1] else None)
+            boxes += bool(brace[1])
+        elif brace[0] == "}" and opened and (start := opened.pop()) is not None:
+            boxes -= 1
+            if boxes == 0:
+                yield text[start : brace.start()]

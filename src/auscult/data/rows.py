@@ -1,0 +1,154 @@
+"""Reading rows strictly: JSON without surprises, keys that are known, values of one type, errors that say where.
+
+Every helper takes `where`, the file and row as a person would look for them (`data/train.jsonl:17`), and raises
+DataError with it, the key, and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from auscult.core.errors import DataError
+from auscult.core.types import Audio, Sample
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def load_json(text: str, where: str) -> Any:
+    """A JSON value. Keys that occur twice, NaN and Infinity are refused: no two readers take them alike."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: no valid JSON ({error}); correct it") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key `{twice}` occurs twice")
+    return row
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def mapping(value: Any, where: str) -> dict[str, Any]:
+    """`value` if it is a JSON object."""
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: {_kind(value)} instead of an object; write {{...}}")
+    return value
+
+
+def check_keys(row: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse keys that nobody reads: a misspelt `choices` would otherwise be an open question."""
+    known = tuple(known)
+    for key in row:
+        if key not in known:
+            raise DataError(f"{where}: unknown key `{key}`{_guess(key, known)}; the keys are {', '.join(known)}")
+
+
+def required(row: Mapping[str, Any], key: str, where: str) -> Any:
+    """The value under `key`."""
+    if row.get(key) is None:
+        raise DataError(f"{where}: no `{key}`{_guess(key, row)}; add it")
+    return row[key]
+
+
+def text(value: Any, key: str, where: str, *, blank: bool = False) -> str:
+    """`value` if it is text (that says something, unless `blank` is allowed)."""
+    if not isinstance(value, str):
+        raise DataError(f"{where}: `{key}` is {_kind(value)} instead of text; put it into quotes")
+    if not blank and not value.strip():
+        raise DataError(f"{where}: `{key}` is empty; fill it in, or remove the row")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: `{key}` holds half a character (a lone surrogate); correct the escape") from error
+    return value
+
+
+def texts(value: Any, key: str, where: str) -> tuple[str, ...]:
+    """`value` if it is a list of texts; none for null."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise DataError(f"{where}: `{key}` is {_kind(value)} instead of a list; write [...]")
+    return tuple(text(item, f"{key}[{number}]", where) for number, item in enumerate(value))
+
+
+def tags(value: Any, where: str) -> dict[str, str]:
+    """`value` if it is an object of texts; none for null."""
+    if value is None:
+        return {}
+    return {
+        key: text(item, f"tags.{key}", where, blank=True) for key, item in mapping(value, f"{where}: `tags`").items()
+    }
+
+
+def audio(value: Any, where: str, folder: Path) -> Audio:
+    """A recording: a path, or {"audio": path, "start", "end", "sha256"}; relative paths are relative to `folder`."""
+    row = {"audio": value} if isinstance(value, str) else mapping(value, where)
+    check_keys(row, ("audio", "start", "end", "sha256"), where)
+    path = text(required(row, "audio", where), "audio", where)
+    if _URL.match(path):
+        raise DataError(f"{where}: `audio` is the address {path[:80]}; download it and name the file")
+    start, end = (_seconds(row.get(key), key, where) for key in ("start", "end"))
+    digest = row.get("sha256")
+    if digest is not None and not (isinstance(digest, str) and _HASH.fullmatch(digest)):
+        raise DataError(f"{where}: `sha256` is not 64 hex digits in lower case; correct it, or leave it out")
+    return Audio(path=os.path.join(folder, path), start=start, end=end, sha256=digest)
+
+
+def _seconds(value: Any, key: str, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise DataError(f"{where}: `{key}` is {value!r} instead of seconds from 0 on; write a number")
+    return float(value)
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _guess(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), 1)
+    return f" (did you mean `{near[0]}`?)" if near else ""
+
+
+def flaws(sample: Sample) -> list[tuple[str, str]]:
+    """What makes a well-formed sample unanswerable or unheard, each as a reason to count and a sentence."""
+    found: list[tuple[str, str]] = []
+    if not sample.media:
+        found.append(("no_media", "nothing is to be heard in any turn; add the audio"))
+    if not sample.question:
+        found.append(("no_question", "the last turn asks nothing; add its text"))
+    if len(set(sample.choices)) < len(sample.choices):
+        found.append(("choices_repeat", f"two of the choices {list(sample.choices)} are the same; make them differ"))
+    strangers = [answer for answer in sample.answers if sample.choices and answer not in sample.choices]
+    if strangers:
+        message = f"the answer {strangers[0]!r} is none of the choices {list(sample.choices)}; correct one of them"
+        found.append(("answer_not_a_choice", message))
+    return found

@@ -1,0 +1,51 @@
+"""Samples in the native format (`data/jsonl.py`): two files, or one file whose groups are split.
+
+With `heldout`, the second file is held out as it is, and no group of it may occur in the first. Without,
+`heldout_share` of the groups is held out, the same ones for the same seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from auscult.core.errors import DataError
+from auscult.core.types import Sample
+from auscult.data import jsonl, source
+from auscult.data.splits import assert_disjoint, group_of, split_groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source):
+    """Options of a native JSONL file."""
+
+    root: str
+    """The JSONL file; all of its samples are for training when `heldout` is given."""
+    heldout: str | None = None
+    """The JSONL file of held-out samples; None splits `root`."""
+    heldout_share: float = 0.1
+    """Share of the groups of `root` that is held out; of no effect when `heldout` is given."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heldout_share < 1:
+            raise ValueError(f"heldout_share is {self.heldout_share}: set a share between 0 and 1")
+
+    def split(self, name: source.Split, seed: int) -> source.Listed:
+        """Raises DataError when a row cannot be used, has no answer, or stands on both sides."""
+        train, heldout = self._sides(seed)
+        assert_disjoint(train, heldout)
+        chosen = train if name == "train" else heldout
+        for sample in chosen:
+            if not sample.answers:
+                raise DataError(
+                    f"{self.root}: sample {sample.id!r} has no answer to learn from or to compare with; add it"
+                )
+        return source.Listed(tuple(chosen))
+
+    def _sides(self, seed: int) -> tuple[list[Sample], list[Sample]]:
+        samples = jsonl.read(Path(self.root))
+        if self.heldout is not None:
+            return samples, jsonl.read(Path(self.heldout))
+        held = split_groups([group_of(sample) for sample in samples], self.heldout_share, seed)
+        train = [sample for sample in samples if group_of(sample) not in held]
+        return train, [sample for sample in samples if group_of(sample) in held]

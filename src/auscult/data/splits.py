@@ -1,0 +1,78 @@
+"""Which groups are held out. A group (clip, patient, speaker, video) stands on one side of a split, whole.
+
+Each group has its own place in a seeded order, so the split depends neither on the order of the rows nor on how many
+rows a group has, and a group that is added later moves few of the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from auscult.core.errors import DataError
+from auscult.core.seeds import derive
+from auscult.core.types import Audio, Sample
+
+SHOWN = 5
+"""How many groups an error names."""
+
+
+def split_groups(groups: Sequence[str], share: float, seed: int, strata: Sequence[str] | None = None) -> frozenset[str]:
+    """The held-out groups: about `share` of them, of each stratum where `strata` (one for each row) is given.
+
+    A stratum of several groups has at least one on each side; strata of a single group are treated as one together. A
+    group with rows in several strata counts for its commonest. Raises DataError when there are fewer than two groups.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}: set a number between 0 and 1")
+    if len(set(groups)) < 2:
+        raise DataError(f"{len(set(groups))} groups cannot be split without overlap; add recordings of another group")
+    members: defaultdict[str, list[str]] = defaultdict(list)
+    for group, stratum in _commonest(groups, strata or [""] * len(groups)).items():
+        members[stratum].append(group)
+    single = [group for names in members.values() if len(names) == 1 for group in names]
+    held: set[str] = set()
+    for names in [names for names in members.values() if len(names) > 1] + [single]:
+        least, most = (1, len(names) - 1) if len(names) > 1 else (0, 0)
+        count = min(max(round(share * len(names)), least), most)
+        held.update(sorted(names, key=lambda group: (derive(seed, "split", group), group))[:count])
+    return frozenset(held)
+
+
+def assert_disjoint(train: Iterable[Sample], heldout: Iterable[Sample]) -> None:
+    """Raises DataError that names the groups, or recordings under different groups, which are on both sides."""
+    train, heldout = list(train), list(heldout)
+    for what, keys in (("groups", _groups), ("recordings", _recordings)):
+        both = sorted(keys(train) & keys(heldout))
+        if both:
+            more = f" and {len(both) - SHOWN} more" if len(both) > SHOWN else ""
+            raise DataError(
+                f"{len(both)} {what} are both in training and held out: {', '.join(both[:SHOWN])}{more}; "
+                "remove their rows from one side, or give them one group and split with heldout_share"
+            )
+
+
+def group_of(sample: Sample) -> str:
+    """What must not cross a split: the group, else the recording (it may be asked about often), else the id."""
+    recordings = sorted(_recordings([sample]))
+    return sample.group or (recordings[0] if recordings else sample.id)
+
+
+def _groups(samples: Iterable[Sample]) -> set[str]:
+    return {group_of(sample) for sample in samples}
+
+
+def _recordings(samples: Iterable[Sample]) -> set[str]:
+    """Recordings by file, sections of one counting as one, or by content when they are in memory."""
+    media = [part for sample in samples for part in sample.media]
+    names = [os.path.realpath(part.path) if isinstance(part, Audio) and part.path else part.sha256 for part in media]
+    return {name for name in names if name}
+
+
+def _commonest(groups: Sequence[str], strata: Sequence[str]) -> dict[str, str]:
+    """The stratum of each group, by the number of its rows, then by name."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for group, stratum in zip(groups, strata, strict=True):
+        counts[group][stratum] += 1
+    return {group: min(found, key=lambda name: (-found[name], name)) for group, found in counts.items()}

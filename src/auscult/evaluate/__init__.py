@@ -1,0 +1,1 @@
+"""A benchmark and an engine become Outcomes, with intervals, baselines and paired comparisons."""

@@ -1,0 +1,27 @@
+"""Options of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auscult.core.types import Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """How held-out samples are answered."""
+
+    limit: int | None = None
+    """Questions at most; null asks all."""
+    temperature: float = 0.0
+    """Sampling temperature; 0 is greedy."""
+    max_tokens: int = 64
+    """Longest reply, tokens."""
+    batch: int = 128
+    """Questions that are answered at once."""
+    showcase: int = 20
+    """Sampled rollouts that the report plays."""
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)

@@ -1,0 +1,1 @@
+"""A file or bytes become arrays at one rate, with every failure named. Loads without torch."""

@@ -1,0 +1,1 @@
+"""A Sample becomes token ids and media tensors, and the networks that hear them."""

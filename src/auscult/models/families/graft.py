@@ -1,0 +1,59 @@
+"""The graft family: a small listener made from nothing, or ears grafted on a language model that you have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auscult.core.forms import form
+from auscult.models import family
+from auscult.models.wording import Wording
+
+if TYPE_CHECKING:
+    from auscult.models.graft_listener import GraftListener
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(family.Model):
+    """Shape of a listener that is made from nothing: a random encoder on a random Gemma 3 text model."""
+
+    width: int = 128
+    """Width of the language model."""
+    layers: int = 4
+    """Layers of the language model."""
+    heads: int = 4
+    """Attention heads; half as many key/value heads."""
+    encoder_width: int = 128
+    """Width of the audio encoder."""
+    encoder_layers: int = 2
+    """Layers of the audio encoder."""
+    encoder_dropout: float = 0.0
+    """Dropout in the audio encoder, in supervised training only."""
+    mels: int = 80
+    """Mel bands of the log-mel features."""
+    pool: int = 4
+    """Pairs of 10 ms feature rows that become one audio token: 4 is 80 ms."""
+    vocabulary: int = 512
+    """Tokens at most; 256 of them are bytes."""
+    max_seconds: float = 30.0
+    """Longest clip that is heard whole, seconds."""
+
+    def build(self, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
+        from auscult.models import graft_listener  # loads torch, which a recipe's --help does without
+
+        return graft_listener.build(self, texts, tags, wording, seed)
+
+    def load(self, path: str | Path, wording: Wording) -> GraftListener:
+        from auscult.models import graft_listener  # loads torch, which a recipe's --help does without
+
+        return graft_listener.load(path, wording)
+
+
+def tiny(folder: Path, seed: int = 0) -> Path:
+    """Writes a random-weight checkpoint of the smallest useful shape to `folder`."""
+    texts = ["How many sounds? What is the sum of the two digits? low tone, click 0 1 2 3 4 5 6 7 8 9"]
+    shape = Model(width=32, layers=2, heads=2, encoder_width=32, encoder_layers=1, vocabulary=300)
+    shape.build(texts, form("think").tags(), Wording(), seed).save(folder)
+    return folder

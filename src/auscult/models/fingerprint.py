@@ -1,0 +1,18 @@
+"""A short name for a model's present weights, so that a rollout can say who made it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hex digits of a hash over all trainable parameters, bit for bit (frozen ones cannot have changed)."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            digest.update(name.encode())
+            digest.update(parameter.detach().contiguous().view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()

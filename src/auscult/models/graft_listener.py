@@ -1,0 +1,135 @@
+"""The graft as a listener: how its network is made from nothing, opened, prompted and continued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.gemma3 import Gemma3TextConfig
+
+from auscult.core.errors import ConfigError
+from auscult.core.forms import Form, form
+from auscult.core.types import Audio, Media
+from auscult.media.audio import decode, fit
+from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
+from auscult.models.listener import Features, Listener
+from auscult.models.mel import RATE, log_mel
+from auscult.models.tokens import AUDIO, build_tokenizer
+from auscult.models.wording import Wording
+
+if TYPE_CHECKING:
+    from auscult.models.families.graft import Model
+
+
+def build(shape: Model, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
+    """A random listener of the given shape whose tokenizer is learnt from `texts`; the same seed gives the same weights."""
+    tokenizer = build_tokenizer(texts, tags, shape.vocabulary)
+    head = shape.width // shape.heads
+    text = Gemma3TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=3 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=max(1, shape.heads // 2),
+        head_dim=head,
+        query_pre_attn_scalar=head,
+        sliding_window=512,
+        max_position_embeddings=8192,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    config = GraftConfig(
+        text_config=text,
+        features=shape.mels,
+        encoder_width=shape.encoder_width,
+        encoder_layers=shape.encoder_layers,
+        encoder_heads=4,
+        encoder_dropout=shape.encoder_dropout,
+        pool=shape.pool,
+        max_seconds=shape.max_seconds,
+        audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GraftForConditionalGeneration(config)
+    return GraftListener(model, tokenizer, form(wording.form), wording)
+
+
+def load(path: str | Path, wording: Wording) -> GraftListener:
+    """The listener that `GraftListener.save` wrote to the folder `path`."""
+    if not (Path(path) / "config.json").is_file():
+        raise ConfigError(
+            f"{path}: no config.json there; give the folder of a saved listener, for example RUN/sft/model"
+        )
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    return GraftListener(model, AutoTokenizer.from_pretrained(path), form(wording.form), wording)
+
+
+class GraftListener(Listener):
+    """Ears grafted on a causal language model (`models/graft.py`)."""
+
+    model: GraftForConditionalGeneration
+
+    def __init__(
+        self, model: GraftForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, form: Form, wording: Wording
+    ) -> None:
+        super().__init__(model, tokenizer, form, wording)
+        self.config: GraftConfig = model.config
+
+    @property
+    def placeholder(self) -> str:
+        return AUDIO
+
+    def features(self, media: Media) -> tuple[Features, ...]:
+        config = self.config
+        if not isinstance(media, Audio):
+            if config.source != "frames":
+                raise ConfigError("this model hears audio; give recordings, or train a model with source: frames")
+            rows = torch.from_numpy(media.values)
+            return (Features(media.sha256, rows, config.tokens(len(rows))),)
+        fitted = fit(decode(media, RATE), RATE, config.max_seconds, self.wording.too_long)
+        self.counts["trimmed_clips"] += fitted.cut_seconds > 0
+        self.counts["chunked_clips"] += len(fitted.pieces) > 1
+        found: list[Features] = []
+        for wave in fitted.pieces:
+            rows = log_mel(wave, config.features)
+            found.append(Features(Audio.of(wave, RATE).sha256 or "", rows, config.tokens(len(rows))))
+        return tuple(found)
+
+    def hear(self, features: Sequence[Features]) -> Tensor:
+        rows = torch.nn.utils.rnn.pad_sequence([f.rows for f in features], batch_first=True).to(self.device)
+        return self.model.hear(rows, torch.tensor([len(f.rows) for f in features], device=self.device))
+
+    def run_prompts(self, ids: Tensor, mask: Tensor, heard: Tensor | None) -> DynamicCache:
+        text = self.model.language_model
+        return text.base_model(
+            inputs_embeds=self.model.embed(ids, heard),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=DynamicCache(config=text.config),
+            use_cache=True,
+        ).past_key_values
+
+    def run_replies(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+        return self.model.language_model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        text = self.model.language_model
+        logits = text.get_output_embeddings()(hidden).float()
+        cap = getattr(text.config, "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def generator(self) -> PreTrainedModel:
+        return self.model.language_model
+
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)

@@ -1,0 +1,305 @@
+"""Recipes, and how their stages are wired: each one reads what the one before it left in the run folder.
+
+    model/                       the listener that the run begins with
+    sft/ grpo/                   one run folder a stage: metrics, rollouts, checkpoints, the trained model/, and `done`
+    samples_LABEL*.jsonl         every held-out row after `start`, `sft`, `grpo`; the rows of the no-media baselines
+    results_LABEL.json           accuracies with intervals, baselines beside them
+    results_comparison.json      before and after, with media and without, paired by row
+    rollouts/showcase.jsonl      sampled rollouts for the page, their audio in media/
+    report.html, done
+
+A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing depends on whether a
+run was stopped.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import soundfile
+import torch
+
+from auscult.core.config import to_dict
+from auscult.core.errors import ConfigError
+from auscult.core.forms import form
+from auscult.core.runs import Run, atomic_folder, write_bytes, write_json, write_text
+from auscult.core.seeds import derive
+from auscult.core.types import Audio, Media, Rollout, Sample, Sampling, Score
+from auscult.data.source import Listed, Samples, order
+from auscult.data.splits import assert_disjoint
+from auscult.evaluate.evaluation import (
+    clusters,
+    evaluate,
+    listed,
+    read_outcomes,
+    write_outcomes,
+)
+from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
+from auscult.media.audio import decode
+from auscult.models.listener import Listener
+from auscult.recipe import Recipe
+from auscult.report.page import write_page
+from auscult.report.summary import summary
+from auscult.rewards.rubric import Rubric
+from auscult.rollouts.local import LocalEngine
+from auscult.train import loop
+from auscult.train.algorithm import Algorithm
+
+Tell = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Told what is being done, how far it is, of how much, and the latest figures."""
+VOCABULARY_SAMPLES = 512
+"""Samples whose texts a new tokenizer is learnt from."""
+SHOWCASE_RATE = 16_000
+"""Rate of the recordings that the report plays, Hz."""
+
+
+def load(recipe: Recipe, path: str | Path) -> Listener:
+    """The listener saved in `path`, on the recipe's device."""
+    listener = recipe.model.load(path, recipe.wording)
+    listener.model.to(device(recipe.device))
+    return listener
+
+
+def engine(recipe: Recipe, listener: Listener) -> LocalEngine:
+    """What answers prompts with the listener's weights."""
+    return LocalEngine(listener, recipe.evaluate.batch)
+
+
+def device(name: str) -> torch.device:
+    """The device called `name`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is cuda, but torch sees no GPU here; set --device cpu, or install torch with CUDA")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool = False) -> dict[str, Any]:
+    """Runs what is left of the recipe in the folder `out`; the figures of the finished run."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with Run.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
+        if not opened.finished:
+            began = time.perf_counter()
+            _stages(recipe, opened, command, tell)
+            _clock(out / "environment.json", time.perf_counter() - began)
+            write_page(out)
+            opened.finish()
+    return summary(out)
+
+
+def _stages(recipe: Recipe, opened: Run, command: str, tell: Tell) -> None:
+    out = opened.path
+    train, heldout = recipe.data.split("train", recipe.seed), recipe.data.split("heldout", recipe.seed)
+    held = listed(heldout, recipe.evaluate.limit)
+    if train.size is not None:
+        assert_disjoint([train[index] for index in range(train.size)], held)
+    model = out / "model"
+    _begin(recipe, train, model)
+    labels = ["start"]
+    _evaluated(recipe, "start", model, held, out, tell)
+    for name, algorithm in recipe.stages.items():
+        model = _trained(recipe, name, algorithm, model, train, out, command, tell)
+        _evaluated(recipe, name, model, held, out, tell)
+        labels.append(name)
+    if not (out / "results_comparison.json").exists():
+        write_json(out / "results_comparison.json", compare(out, labels, recipe.seed))
+    if not (out / "rollouts" / "showcase.jsonl").exists():
+        showcase(recipe, model, held, out)
+
+
+def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
+    """Writes the listener that the run begins with."""
+    if model.exists():
+        return
+    if recipe.model.path is not None:
+        listener = recipe.model.load(recipe.model.path, recipe.wording)
+    else:
+        shape = form(recipe.wording.form)
+        texts = [
+            text
+            for sample in order(train, 0, min(VOCABULARY_SAMPLES, train.size or VOCABULARY_SAMPLES), recipe.seed)
+            for text in (
+                sample.question,
+                *(shape.render(a, sample.thought, choices=sample.choices) for a in sample.answers[:1]),
+            )
+        ]
+        listener = recipe.model.build(texts, shape.tags(), recipe.wording, derive(recipe.seed, "weights"))
+    with atomic_folder(model) as aside:
+        listener.save(aside)
+
+
+def _trained(
+    recipe: Recipe, name: str, algorithm: Algorithm, start: Path, train: Samples, out: Path, command: str, tell: Tell
+) -> Path:
+    """Runs a stage to its end in its own run folder; the trained model's folder."""
+    config = {"stage": name, **to_dict(recipe)}
+    with Run.open(out / name, config, command) as opened:
+        model = out / name / "model"
+        if not opened.finished:
+            stage = loop.Stage(
+                run=opened,
+                algorithm=algorithm,
+                options=recipe.train,
+                start=start,
+                load=partial(load, recipe),
+                engine=partial(engine, recipe),
+                samples=train,
+                seed=derive(recipe.seed, name),
+            )
+            listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
+            with atomic_folder(model) as aside:
+                listener.save(aside)
+            shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
+            opened.finish()
+    return model
+
+
+def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], out: Path, tell: Tell) -> None:
+    """Writes the held-out results of a model; nothing when they are there."""
+    if (out / f"results_{label}.json").exists():
+        return
+    listener = load(recipe, model)
+    found = evaluate(
+        engine(recipe, listener),
+        listener,
+        held,
+        recipe.evaluate,
+        seed=recipe.seed,
+        unheard=label != "start",
+        tell=lambda what, done, total: tell(f"evaluate {label}: {what}", done, total, {}),
+    )
+    write_outcomes(out / f"samples_{label}.jsonl", found.outcomes)
+    for name, outcomes in found.unheard.items():
+        write_outcomes(out / f"samples_{label}_{name}.jsonl", outcomes)
+    results = {"label": label, "order": ["start", *recipe.stages].index(label), "form": recipe.wording.form}
+    write_json(out / f"results_{label}.json", {**results, **found.to_dict(), "media": dict(listener.counts)})
+
+
+def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    """Each model against the one before it, and the last against itself without media; paired by row."""
+    pairs = list(itertools.pairwise(labels))
+    pairs += [(f"{labels[-1]}_{name}", labels[-1]) for name in ("shuffled", "silence") if len(labels) > 1]
+    rows: list[dict[str, Any]] = []
+    for before, after in pairs:
+        first, second = (read_outcomes(out / f"samples_{label}.jsonl") for label in (before, after))
+        was, now = [o.correct for o in first], [o.correct for o in second]
+        paired = paired_bootstrap(was, now, clusters(second), seed=derive(seed, "bootstrap", before, after))
+        table = [sum((a, b) == cell for a, b in zip(was, now, strict=True)) for cell in _CELLS]
+        rows.append(
+            {
+                "before": before,
+                "after": after,
+                "n": len(now),
+                "difference": paired.difference,
+                "interval": list(paired.interval),
+                "mcnemar_p": mcnemar_exact(table[1], table[2]),
+                **dict(zip(("both_right", "only_before", "only_after", "both_wrong"), table, strict=True)),
+            }
+        )
+    return rows
+
+
+_CELLS = ((True, True), (True, False), (False, True), (False, False))
+
+
+def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> None:
+    """Sampled and scored rollouts of held-out samples, their audio beside them: what the page plays."""
+    requests = [stage.request for stage in recipe.stages.values() if stage.request]
+    sampling = requests[-1].sampling if requests else Sampling(max_tokens=recipe.evaluate.max_tokens)
+    rubric = Rubric.from_config(requests[-1].rewards if requests else {"choice": 1.0, "form": 0.1})
+    listener = load(recipe, model)
+    chosen = held[:: max(1, len(held) // max(1, recipe.evaluate.showcase))][: recipe.evaluate.showcase]
+    prompts = [listener.prompt(sample) for sample in chosen]
+    rolled = engine(recipe, listener).roll(prompts, 1, sampling, derive(recipe.seed, "showcase"))
+    lines = [
+        {
+            "id": prompt.sample.id,
+            "question": prompt.sample.question,
+            "choices": prompt.sample.choices,
+            "gold": prompt.sample.answers[0],
+            "media": [_kept(media, out) for media in prompt.sample.media],
+            "prompt": prompt.text,
+            **_told(rollouts[0], rubric.score(prompt.sample, rollouts)[0]),
+            "tags": dict(prompt.sample.tags),
+        }
+        for prompt, rollouts in zip(prompts, rolled, strict=True)
+    ]
+    write_text(
+        out / "rollouts" / "showcase.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    )
+
+
+def _told(rollout: Rollout, score: Score) -> dict[str, Any]:
+    return {
+        "reply": rollout.text,
+        "answer": rollout.parsed.answer,
+        "problem": rollout.parsed.problem,
+        "parts": dict(score.parts),
+        "total": score.total,
+    }
+
+
+def _kept(media: Media, out: Path) -> dict[str, Any]:
+    """Writes a recording as 16-bit WAV into the run's media folder; how the page finds it."""
+    if not isinstance(media, Audio):
+        return {"kind": "frames", "file": None, "seconds": len(media.values) / media.rate}
+    wave = decode(media, SHOWCASE_RATE)
+    name = f"media/{Audio.of(wave, SHOWCASE_RATE).sha256}.wav"
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave.clip(-1, 1), SHOWCASE_RATE, format="WAV", subtype="PCM_16")
+    write_bytes(out / name, buffer.getvalue())
+    return {"kind": "audio", "file": name, "seconds": len(wave) / SHOWCASE_RATE}
+
+
+def _clock(path: Path, seconds: float) -> None:
+    """Adds the time that this process took to what earlier ones took."""
+    environment = json.loads(path.read_text())
+    write_json(path, {**environment, "seconds": environment.get("seconds", 0.0) + seconds})
+
+
+def only(recipe: Recipe, stage: str | None, path: str | None) -> Recipe:
+    """The recipe with one stage only (None: with none, to evaluate), beginning with the model in `path`."""
+    if stage is not None and stage not in recipe.stages:
+        raise ConfigError(f"recipe {recipe.name} has no stage {stage}; it has {', '.join(recipe.stages) or 'none'}")
+    kept = {name: algorithm if name == stage else None for name, algorithm in recipe.stages.items()}
+    if path is None and recipe.model.path is None and stage != "sft":
+        raise ConfigError("name the model to begin with: --model DIR, for example runs/quickstart/sft/model")
+    return replace(recipe, **kept, model=replace(recipe.model, path=path or recipe.model.path))
+
+
+def folder(name: str) -> Path:
+    """Where a run called `name` goes when nobody says: below AUSCULT_RUNS, or below runs/ in the present folder."""
+    return Path(os.environ.get("AUSCULT_RUNS", "runs")) / name
+
+
+def shown(recipe: Recipe, samples: Sequence[Sample], count: int) -> list[str]:
+    """The first `count` samples as the recipe's model reads them: every token, whether it is trained on, and the media."""
+    with TemporaryDirectory() as aside:
+        model = Path(aside) / "model"
+        _begin(recipe, Listed(tuple(samples)), model)
+        listener = load(recipe, model)
+        lines: list[str] = []
+        for sample in samples[:count]:
+            prompt = listener.prompt(sample)
+            reply = loop.demonstrate(listener, prompt).rollouts[0].reply_ids if sample.answers else ()
+            names = listener.tokenizer.convert_ids_to_tokens([*prompt.ids, *reply])
+            media = ", ".join(
+                f"{part.tokens} placeholders for {len(part.rows)} feature rows" for part in prompt.features
+            )
+            lines += [f"\n{sample.id}: {len(prompt.ids)} prompt tokens, {len(reply)} trained on; {media or 'no media'}"]
+            lines += [prompt.text + listener.text(reply)]
+            for name, run in itertools.groupby(zip(names, [0] * len(prompt.ids) + [1] * len(reply), strict=True)):
+                repeated = len(list(run))
+                lines.append(
+                    f"  {'train' if name[1] else '  -  '}  {name[0]}{f'  x {repeated}' if repeated > 1 else ''}"
+                )
+    return lines

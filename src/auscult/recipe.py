@@ -1,0 +1,47 @@
+"""What a recipe is: an experiment with every option it has. Loads without torch, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from auscult.core.config import Plugin
+from auscult.data.source import Source
+from auscult.evaluate.options import Evaluate
+from auscult.models.family import Model
+from auscult.models.wording import Wording
+from auscult.train.algorithm import Algorithm
+from auscult.train.options import Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An experiment, complete."""
+
+    name: str
+    """What it is called; the run folder is runs/NAME unless --out says otherwise."""
+    about: str = ""
+    """What it shows, on one line."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; auto takes a GPU when there is one."""
+    data: Annotated[Source, Plugin("source", "auscult.data.sources")]
+    """Where samples come from."""
+    model: Annotated[Model, Plugin("family", "auscult.models.families")]
+    """What listens."""
+    wording: Wording = field(default_factory=Wording)
+    """How samples are put to the model."""
+    train: Train = field(default_factory=Train)
+    """What all stages share."""
+    sft: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
+    """The first stage; null leaves it out."""
+    grpo: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
+    """The second stage; null leaves it out."""
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    """How held-out samples are answered."""
+
+    @property
+    def stages(self) -> dict[str, Algorithm]:
+        """The stages there are, in order."""
+        return {name: stage for name, stage in (("sft", self.sft), ("grpo", self.grpo)) if stage is not None}

@@ -1,0 +1,1 @@
+"""A run folder becomes one page that a person reads and hears."""

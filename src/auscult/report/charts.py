@@ -1,0 +1,230 @@
+"""Drawings for the page: small SVG that stays sharp and legible at any width, without a script.
+
+Horizontal positions are percentages and heights are pixels, so a drawing stretches with its column while its letters
+keep their size; curves are stretched paths with strokes that do not scale. Colours are CSS classes (`s0`, `s1`, ... for
+results, `l0`, `l1`, ... for lines), so that light, dark and print are the style sheet's business. Colour never stands
+alone: results carry their name, lines differ in dash as well. Every text and attribute goes through `_tag`, which
+escapes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from auscult.report.figures import BASELINES, Curve, Result, Share, between, percent
+
+Points = Sequence[tuple[float, float]]
+
+STYLES = 6
+"""Result colours and line styles in the style sheet; a seventh begins again."""
+BINS = 240
+"""A path has two points a bin, its extremes: a million steps still draw every spike, in a few kilobytes."""
+NOISY = 30
+"""From this many points on a curve is drawn thin, with its running mean on top."""
+PLOT_TOP, PLOT_HEIGHT = 14, 110
+"""Where the curves of a panel begin and how tall they are, pixels."""
+
+
+def accuracy_chart(results: Sequence[Result]) -> Markup:
+    """Results as dots with their intervals, each with its wrong-audio baselines below; guessing as vertical lines."""
+    guesses = {name: share for name, share in _baselines(results).items() if share.interval is None}
+    top = y = 20 * len(guesses) + 6
+    rows: list[Markup] = []
+    for at, result in enumerate(results):
+        drawn, height = _result_row(result, at % STYLES, y)
+        rows.append(drawn)
+        y += height
+    grid = [
+        _tag("line", "grid", x1=f"{x}%", x2=f"{x}%", y1=top, y2=y) + _text("tick", f"{x}%", x, y + 16, _anchor(x))
+        for x in (0, 25, 50, 75, 100)
+    ]
+    lines = [_guess(name, share, at, y) for at, (name, share) in enumerate(guesses.items())]
+    return _svg(y + 22, _spoken(results), *grid, *lines, *rows)
+
+
+def interval_strip(share: Share, style: int) -> Markup:
+    """One share on a line from 0 to 100 %, for a table cell; the cell says the number."""
+    if share.accuracy is None:
+        return Markup()
+    inside = _tag("line", "track", x1=0, x2="100%", y1=6, y2=6) + _dot(share, f"s{style % STYLES}", y=6, radius=3.5)
+    return _tag("svg", "strip", inside, height=12, aria_hidden="true")
+
+
+def curve_chart(curves: Sequence[Curve], *, unit: bool, spoken: str) -> Markup:
+    """Curves of one panel over steps. `unit` fixes the scale at 0 to 100 %, otherwise the data decide it."""
+    steps = [step for curve in curves for step, _ in curve.points]
+    ticks = [0.0, 0.5, 1.0] if unit else _ticks([value for curve in curves for _, value in curve.points])
+    low, high, first, last = ticks[0], ticks[-1], min(steps), max(steps)
+
+    def place(points: Points) -> Points:
+        """Steps and values as percentages of the plot, from its upper left corner."""
+        width = (last - first) or 1.0
+        return [(100 * (step - first) / width, 100 * (high - value) / (high - low)) for step, value in points]
+
+    parts: list[Markup] = []
+    for tick in ticks:
+        y = _pixel(100 * (high - tick) / (high - low))
+        words = f"{100 * tick:g}%" if unit else f"{tick:g}".replace("-", "\N{MINUS SIGN}")
+        parts += [_tag("line", "grid", x1=0, x2="100%", y1=y, y2=y), _text("tick", words, 0, y + 4, "end", -7)]
+    traces = [_trace(curve.points, place, f"l{at % STYLES}") for at, curve in enumerate(curves)]
+    stretch = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
+    parts.append(_tag("svg", "plot", _join(traces), y=PLOT_TOP, height=PLOT_HEIGHT, **stretch))
+    for at, curve in enumerate(curves):
+        if len(curve.points) < NOISY:
+            parts += [
+                _tag("circle", f"mark l{at % STYLES}", cx=f"{x:.2f}%", cy=_pixel(y), r=3)
+                for x, y in place(curve.points)
+            ]
+    bottom = PLOT_TOP + PLOT_HEIGHT + 16
+    ends = _text("tick", f"step {first:g}", 0, bottom) + _text("tick", f"{last:g}", 100, bottom, "end")
+    return _svg(bottom + 4, spoken, *parts, ends if last > first else _text("tick", f"step {first:g}", 0, bottom))
+
+
+def envelope(wave: NDArray[np.float32], bars: int = 120) -> Markup:
+    """The loudness of a clip [N] at a glance: the peak of each of `bars` equal sections, relative to the loudest."""
+    edges = np.linspace(0, len(wave), bars + 1).astype(int)
+    peaks = np.array([np.abs(wave[start:end]).max(initial=0.0) for start, end in itertools.pairwise(edges)])
+    heights = 46 * peaks / (float(peaks.max()) or 1.0) + 1
+    path = " ".join(f"M{x + 0.5:g} {24 - height / 2:.1f}v{height:.1f}" for x, height in enumerate(heights))
+    stretch = {"viewBox": f"0 0 {bars} 48", "preserveAspectRatio": "none"}
+    return _tag("svg", "wave", _tag("path", "", d=path), aria_hidden="true", **stretch)
+
+
+def smooth(points: Points) -> Points:
+    """Centred running mean over `window_of(points)` points; at both ends over those of them that there are."""
+    half, n = window_of(points) // 2, len(points)
+    sums = np.concatenate([[0.0], np.cumsum([value for _, value in points])])
+    spans = [(max(0, at - half), min(n, at + half + 1)) for at in range(n)]
+    means = [float(sums[end] - sums[start]) / (end - start) for start, end in spans]
+    return [(step, mean) for (step, _), mean in zip(points, means, strict=True)]
+
+
+def window_of(points: Points) -> int:
+    """Points in the running mean: an odd number near a twelfth of them, 1 for a short curve."""
+    return 1 if len(points) < NOISY else len(points) // 12 // 2 * 2 + 1
+
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _result_row(result: Result, style: int, y: int) -> tuple[Markup, int]:
+    """A result's drawing at height `y`, and how tall it is."""
+    number = percent(result.total.accuracy)
+    value = f"{number} ({between(result.total.interval)})" if result.total.interval else number
+    drawn = [
+        _text("name", result.title, 0, y + 18),
+        _text("value", value, 100, y + 18, "end"),
+        _tag("line", "track", x1=0, x2="100%", y1=y + 34, y2=y + 34),
+        _dot(result.total, f"s{style}", y=y + 34, radius=6.5),
+    ]
+    asked = [(name, share) for name, share in result.baselines.items() if share.interval and share.accuracy is not None]
+    drawn += [_wrong_audio(name, share, y + 52 + 17 * at) for at, (name, share) in enumerate(asked)]
+    return _join(drawn), 58 + 17 * len(asked)
+
+
+def _wrong_audio(name: str, share: Share, y: int) -> Markup:
+    """A baseline that the model was asked for: hollow, with its name beside its interval."""
+    low, high = share.interval or (0.0, 1.0)
+    place = (100 * high, y + 4, "start", 9) if high < 0.6 else (100 * low, y + 4, "end", -9)
+    return _dot(share, "hollow", y=y, radius=3.5) + _text("note", _named(name, share), *place)
+
+
+def _guess(name: str, share: Share, at: int, bottom: int) -> Markup:
+    """A baseline that is arithmetic: a line through all results, with its name on top."""
+    x, y = 100 * (share.accuracy or 0.0), 14 + 20 * at
+    side = ("end", -6) if x > 60 else ("start", 6)
+    line = _tag("line", f"guess g{at % 2}", x1=f"{x:.2f}%", x2=f"{x:.2f}%", y1=y - 10, y2=bottom)
+    return line + _text("note", _named(name, share), x, y, *side)
+
+
+def _dot(share: Share, style: str, *, y: int, radius: float) -> Markup:
+    """An accuracy with its interval."""
+    if share.accuracy is None:
+        return Markup()
+    dot = _tag("circle", f"dot {style}", cx=f"{100 * share.accuracy:.2f}%", cy=y, r=radius)
+    if share.interval is None:
+        return dot
+    low, high = (f"{100 * end:.2f}%" for end in share.interval)
+    return _tag("line", f"bar {style}", x1=low, x2=high, y1=y, y2=y) + dot
+
+
+def _trace(points: Points, place: Callable[[Points], Points], style: str) -> Markup:
+    """A curve: its running mean, over its raw values when there are many."""
+    mean = _tag("path", f"line {style}", d=_path(place(smooth(points))))
+    return mean if len(points) < NOISY else _tag("path", f"line raw {style}", d=_path(place(points))) + mean
+
+
+def _path(points: Points) -> str:
+    """An SVG path; long curves keep the lowest and the highest point of each bin."""
+    if len(points) > 2 * BINS:
+        edges = np.linspace(0, len(points), BINS + 1).astype(int)
+        bins = [range(start, end) for start, end in itertools.pairwise(edges)]
+        ends = [sorted({min(b, key=lambda i: points[i][1]), max(b, key=lambda i: points[i][1])}) for b in bins]
+        points = [points[at] for pair in ends for at in pair]
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Two to five round numbers that span the values; a flat curve stands in the middle."""
+    low, high = min(values), max(values)
+    # Equal up to rounding is equal: a step below the spacing of floats would never reach the next tick.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (-1.0, 1.0)
+    rough = (high - low) / 3
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [at * step for at in range(first, last + 1)]
+
+
+def _baselines(results: Sequence[Result]) -> dict[str, Share]:
+    """Measured baselines by name; where results differ, those of the last one."""
+    return {name: share for result in results for name, share in result.baselines.items() if share.accuracy is not None}
+
+
+def _named(name: str, share: Share) -> str:
+    return f"{BASELINES.get(name, name).lower()} {percent(share.accuracy)}"
+
+
+def _spoken(results: Sequence[Result]) -> str:
+    said = [
+        f"{result.title} {percent(result.total.accuracy)}, 95% interval {between(result.total.interval)}"
+        for result in results
+    ]
+    guesses = [_named(name, share) for name, share in _baselines(results).items()]
+    return ". ".join(["Accuracy from 0 to 100%", *said, *guesses]) + "."
+
+
+def _anchor(x: int) -> str:
+    return {0: "start", 100: "end"}.get(x, "middle")
+
+
+def _pixel(y: float) -> float:
+    """A percentage of the plot's height as a position in its panel."""
+    return round(PLOT_TOP + PLOT_HEIGHT * y / 100, 1)
+
+
+def _text(style: str, words: str, x: float, y: float, anchor: str = "start", shift: int = 0) -> Markup:
+    """Words at `x` percent and `y` pixels."""
+    return _tag("text", style, words, x=f"{x:.4g}%", y=y, dx=shift, text_anchor=anchor)
+
+
+def _svg(height: float, spoken: str, *parts: Markup) -> Markup:
+    return _tag("svg", "chart", _join(parts), height=height, role="img", aria_label=spoken)
+
+
+def _tag(name: str, style: str, inside: str = "", **attributes: object) -> Markup:
+    """`<name class="style" ...>inside</name>`, everything escaped that is not markup already."""
+    pairs = {"class": style, **{key.replace("_", "-"): value for key, value in attributes.items()}}
+    written = _join(Markup(' {}="{}"').format(key, value) for key, value in pairs.items())
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, inside)
+
+
+def _join(parts: Iterable[Markup]) -> Markup:
+    return Markup().join(parts)

@@ -1,0 +1,84 @@
+"""The same figures as the page, for a terminal: accuracy with its baselines, the breakdown by task, the comparisons.
+
+Numbers and words come from `figures`, so that the terminal and the page cannot disagree. Everything is `Text`, never
+markup: a label such as `[red]` is printed as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from auscult.report.figures import (
+    BASELINES,
+    Figures,
+    Result,
+    Share,
+    between,
+    figures_of,
+    headline,
+    percent,
+    sentence,
+    title_of,
+)
+
+
+def table(run: Path) -> RenderableType:
+    """The run folder as something rich can print. RunError: see `figures_of`."""
+    found = figures_of(run)
+    parts: list[RenderableType] = [Text(headline(found.results), style="bold")]
+    if found.results:
+        parts += [_accuracy(found.results), *(_breakdown(found, tag) for tag in found.breakdowns)]
+    parts += [Text(sentence(pair)) for pair in found.comparisons] or [Text("A paired comparison: not measured.")]
+    return Group(*parts)
+
+
+def print_table(run: Path, console: Console) -> None:
+    """Prints `table(run)`; results belong on stdout, so give a console that writes there."""
+    console.print(table(run))
+
+
+def _accuracy(results: Sequence[Result]) -> Table:
+    drawn = _columns("", results)
+    drawn.add_row("Accuracy", *(Text(percent(result.total.accuracy), style="bold") for result in results))
+    drawn.add_row("95% interval", *(Text(between(result.total.interval)) for result in results))
+    measured = dict.fromkeys([*BASELINES, *(name for result in results for name in result.baselines)])
+    for name in measured:
+        shares = [result.baselines.get(name) for result in results]
+        drawn.add_row(Text(BASELINES.get(name, name)), *map(_cell, shares))
+    drawn.add_row("No answer", *(Text(_unparsed(result)) for result in results))
+    return drawn
+
+
+def _breakdown(found: Figures, tag: str) -> RenderableType:
+    values = found.breakdowns[tag]
+    if not values:
+        return Text(f"Accuracy by {tag}: not measured.")
+    drawn = _columns(f"By {tag}", found.results)
+    for value in values:
+        rows = ", ".join(map(str, found.rows_of(tag, value)))
+        shares = [result.by.get(tag, {}).get(value) for result in found.results]
+        drawn.add_row(Text(f"{value} (n = {rows})" if rows else value), *map(_cell, shares))
+    return drawn
+
+
+def _columns(corner: str, results: Sequence[Result]) -> Table:
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn.add_column(Text(corner))
+    for result in results:
+        drawn.add_column(Text(title_of(result.label)), justify="right")
+    return drawn
+
+
+def _cell(share: Share | None) -> Text:
+    return Text(percent(None if share is None else share.accuracy))
+
+
+def _unparsed(result: Result) -> str:
+    count = sum(result.unparsed.values())
+    return f"{count} of {result.total.n}" if result.total.n else str(count)

@@ -1,0 +1,186 @@
+"""Reward functions by import path, and the one adapter for functions written for TRL.
+
+A reward is named `package.module:function` or `./file.py:function` (relative to the working directory). It is a function
+`(sample, rollout) -> float | None`, with keyword-only options if it likes. A function that has a parameter called
+`completions` has TRL's signature instead, `f(prompts, completions, **columns) -> list[float | None]`; it is called once per
+group and sees completions as plain strings.
+
+What a function of a user's does wrong becomes a RewardError that names it and the sample; nothing it returns is
+believed unchecked, because one NaN among the rewards ruins a whole group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, SupportsFloat, cast
+
+from auscult.core.errors import AuscultError, ConfigError
+from auscult.core.types import Rollout, Sample
+
+Graded = list[float | None]
+GroupReward = Callable[[Sample, Sequence[Rollout]], Graded]
+"""Values for the rollouts of one sample, in their order; None where there is no value."""
+
+
+class RewardError(AuscultError):
+    """A reward function failed, or returned something that is no reward."""
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function at `package.module:function` or `file.py:function`. Raises ConfigError when it is not there."""
+    place, colon, name = path.rpartition(":")
+    if not colon or not place or not name:
+        raise ConfigError(f"reward {path!r} is no import path; write package.module:function or ./file.py:function")
+    module = _file(place, path) if place.endswith(".py") else _module(place, path)
+    function = getattr(module, name, None)
+    if not callable(function):
+        near = get_close_matches(name, [key for key, value in vars(module).items() if callable(value)], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"define it there, or correct the name in {path!r}"
+        raise ConfigError(f"reward {path!r}: {place} has no function {name!r}; {hint}")
+    return function
+
+
+def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> GroupReward:
+    """The function as one that grades a group, with its options bound. Raises ConfigError when they do not fit."""
+    if inspect.iscoroutinefunction(function):
+        raise ConfigError(f"reward {name!r} is an async function; make it an ordinary one")
+    parameters = inspect.signature(function).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    _check_options(name, parameters, options, takes_any)
+    bound = partial(function, **options)
+    if "completions" not in parameters:
+        try:
+            inspect.signature(bound).bind(None, None)
+        except TypeError as error:
+            raise ConfigError(
+                f"reward {name!r} cannot be called as (sample, rollout): {error}; give its options as kwargs in the recipe"
+            ) from error
+        return lambda sample, rollouts: [_one(name, bound, sample, rollout) for rollout in rollouts]
+    needed = {
+        key
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    if missing := sorted(needed - _COLUMNS.keys() - options.keys()):
+        raise ConfigError(
+            f"reward {name!r} wants the column {missing[0]!r}; there are {', '.join(_COLUMNS)}, so rename the parameter "
+            f"or give it a value as kwargs in the recipe"
+        )
+    columns = [key for key in _COLUMNS if key not in options and (takes_any or key in parameters)]
+    return lambda sample, rollouts: _batch(name, bound, columns, sample, rollouts)
+
+
+_COLUMNS: dict[str, Callable[[Sample, Rollout], Any]] = {
+    "prompts": lambda sample, rollout: sample.question,
+    "completions": lambda sample, rollout: rollout.text,
+    "completion_ids": lambda sample, rollout: list(rollout.reply_ids),
+    "id": lambda sample, rollout: sample.id,
+    "answer": lambda sample, rollout: sample.answers[0] if sample.answers else None,
+    "answers": lambda sample, rollout: list(sample.answers),
+    "choices": lambda sample, rollout: list(sample.choices),
+    "tags": lambda sample, rollout: dict(sample.tags),
+}
+"""What a function with TRL's signature may ask for: a list with one entry per rollout."""
+
+
+def _check_options(name: str, parameters: Mapping[str, Any], options: Mapping[str, Any], takes_any: bool) -> None:
+    for option in options:
+        if option not in parameters and not takes_any:
+            near = get_close_matches(option, parameters, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "take it out of its kwargs"
+            raise ConfigError(f"reward {name!r} has no option {option!r}; {hint}")
+
+
+def _one(name: str, function: Callable[..., Any], sample: Sample, rollout: Rollout) -> float | None:
+    try:
+        value = function(sample, rollout)
+    except AuscultError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise _failed(name, sample, error) from error
+    return _checked(name, sample, value)
+
+
+def _batch(
+    name: str, function: Callable[..., Any], columns: Iterable[str], sample: Sample, rollouts: Sequence[Rollout]
+) -> Graded:
+    arguments = {column: [_COLUMNS[column](sample, rollout) for rollout in rollouts] for column in columns}
+    try:
+        values = function(**arguments)
+    except AuscultError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise _failed(name, sample, error) from error
+    if not isinstance(values, list | tuple) or len(cast("Sequence[Any]", values)) != len(rollouts):
+        raise RewardError(
+            f"reward {name!r} was given {len(rollouts)} completions of sample {sample.id!r} and returned {_told(values)}; "
+            f"make it return a list with one number or None per completion"
+        )
+    return [_checked(name, sample, value) for value in cast("Sequence[Any]", values)]
+
+
+def _checked(name: str, sample: Sample, value: object) -> float | None:
+    """A finite float or None; anything else is refused, also NaN."""
+    if value is None:
+        return None
+    if isinstance(value, SupportsFloat) and math.isfinite(number := float(value)):
+        return number
+    raise RewardError(
+        f"reward {name!r} returned {_told(value)} for sample {sample.id!r}; make it return a finite number, or None when the "
+        f"rollout cannot be graded"
+    )
+
+
+def _told(value: Any) -> str:
+    sized = f"a {type(value).__name__} of length {len(value)}" if isinstance(value, list | tuple) else repr(value)[:80]  # pyright: ignore[reportUnknownArgumentType]
+    return sized
+
+
+def _failed(name: str, sample: Sample, error: Exception) -> RewardError:
+    return RewardError(
+        f"reward {name!r} failed on sample {sample.id!r}: {type(error).__name__}: {error}; mend the function, or make it "
+        f"return None for what it cannot grade"
+    )
+
+
+def _module(name: str, path: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"reward {path!r}: {name} cannot be imported ({error}); install it or correct the path"
+        ) from error
+
+
+def _file(place: str, path: str) -> ModuleType:
+    """The module in a file, loaded once per process, so that two functions of it share their state."""
+    file = Path(place).resolve()
+    if not file.is_file():
+        raise ConfigError(f"reward {path!r}: there is no file {file}; paths are relative to the working directory")
+    name = f"auscult_reward_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"reward {path!r}: {file} is no Python file; name one that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file may raise anything
+        del sys.modules[name]
+        raise ConfigError(
+            f"reward {path!r}: {file} failed to load: {type(error).__name__}: {error}; mend it"
+        ) from error
+    return module

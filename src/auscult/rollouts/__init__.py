@@ -1,0 +1,1 @@
+"""A model or a server, and Samples, become Rollouts."""

@@ -1,0 +1,68 @@
+"""What an algorithm is: the options of a stage, and a function from a finished group to credits.
+
+The trainer is blind to which one it runs. It collects groups (demonstrations, or the rollouts that the algorithm asks for), takes the
+credits, and learns from them with the objective that the algorithm names. Algorithms hold no torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from auscult.core.types import Credit, Group, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The rollouts that an algorithm learns from."""
+
+    group: int
+    """Replies to each prompt."""
+    sampling: Sampling
+    """How they are drawn."""
+    rewards: Mapping[str, float]
+    """Weight of each reward by name or import path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The loss, without the data."""
+
+    name: Literal["imitate", "clip"]
+    """Which function of `objectives.py`."""
+    clip: float = 0.2
+    """Range of the policy ratio, for `clip`."""
+    kl: float = 0.0
+    """Weight of the divergence from the policy that the stage began with; 0 keeps no reference."""
+    temperature: float = 1.0
+    """The policy is the softmax of logits / temperature, as it was when the replies were drawn."""
+    passes: int = 1
+    """Optimiser steps on each collected batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm(ABC):
+    """Options every stage has. Subclasses are named `Algorithm` too, one a file in `algorithms/`."""
+
+    steps: int = 100
+    """Batches that are collected and learnt from."""
+    prompts: int = 16
+    """Prompts a step."""
+    learning_rate: float | None = None
+    """Peak learning rate; null takes train.learning_rate."""
+
+    @property
+    @abstractmethod
+    def request(self) -> Request | None:
+        """The rollouts to sample for each prompt; None collects demonstrations."""
+
+    @property
+    @abstractmethod
+    def objective(self) -> Objective:
+        """How credits become a loss."""
+
+    @abstractmethod
+    def credits(self, group: Group) -> list[Credit]:
+        """What each rollout of a finished group teaches. A rollout without a score teaches nothing."""

@@ -1,0 +1,34 @@
+"""Options that all stages share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """What all stages share."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of a stage that states none of its own."""
+    warmup: int = 10
+    """Steps of linear warm-up."""
+    final_rate: float = 0.1
+    """Share of the peak rate that the cosine ends at."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, on matrices only."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    prompt_batch: int = 64
+    """Prompts that are computed at once."""
+    reply_batch: int = 128
+    """Replies that are computed at once."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the passes; auto is bfloat16 on a GPU that has it and float32 elsewhere. Weights stay float32."""
+    agreement: float = 0.05
+    """The run stops when learner and rollouts differ by more than this, mean |log-prob difference| before the first update."""
+    save_every: int = 1
+    """Steps between checkpoints: what a kill can cost."""

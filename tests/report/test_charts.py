@@ -1,0 +1,68 @@
+"""Drawings keep what a reader must not miss: every spike, the whole range, and the text as text."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auscult.report import charts
+from auscult.report.figures import Curve, Share
+
+values = st.lists(st.floats(-1e12, 1e12, allow_subnormal=False), min_size=1, max_size=50)
+
+
+@settings(deadline=None)
+@given(values)
+def test_any_curve_can_be_drawn_inside_of_its_panel(numbers: list[float]) -> None:
+    curve = Curve("x", tuple(enumerate(numbers)), 0)
+    drawn = charts.curve_chart([curve], unit=False, spoken="x")
+    assert "nan" not in drawn
+    path = re.search(r'd="M([^"]+)"', drawn)
+    assert path
+    for x, y in (map(float, point.split()) for point in path[1].split("L")):
+        assert 0 <= x <= 100
+        assert -0.01 <= y <= 100.01
+
+
+@settings(deadline=None)
+@given(values)
+def test_a_running_mean_stays_inside_of_its_values(numbers: list[float]) -> None:
+    means = [mean for _, mean in charts.smooth(tuple(enumerate(numbers)))]
+    slack = 1e-6 * max(map(abs, numbers)) + 1e-9
+    assert len(means) == len(numbers)
+    assert min(numbers) - slack <= min(means) <= max(means) <= max(numbers) + slack
+
+
+def test_a_long_curve_keeps_its_one_spike_and_stays_small() -> None:
+    points = [(float(step), 0.0) for step in range(100_000)]
+    points[77_777] = (77_777.0, 1.0)
+    drawn = charts.curve_chart([Curve("loss", tuple(points), 0)], unit=True, spoken="loss")
+    raw = re.search(r'class="line raw l0" d="([^"]+)"', drawn)
+    assert raw
+    assert "77.78 0.00" in raw[1]
+    assert len(drawn) < 40_000
+
+
+def test_noise_is_drawn_under_its_mean() -> None:
+    wave = tuple((float(step), math.sin(step)) for step in range(300))
+    assert charts.curve_chart([Curve("x", wave, 0)], unit=False, spoken="x").count("<path") == 2
+    assert charts.curve_chart([Curve("x", wave[:10], 0)], unit=False, spoken="x").count("<path") == 1
+
+
+def test_text_is_escaped_and_an_unmeasured_share_draws_nothing() -> None:
+    drawn = charts.curve_chart([Curve("x", ((0, 1),), 0)], unit=False, spoken='"><script>')
+    assert "<script>" not in drawn
+    assert charts.interval_strip(Share(None), 0) == ""
+
+
+def test_the_envelope_shows_where_a_clip_is_loud() -> None:
+    wave = np.zeros(12_000, dtype=np.float32)
+    wave[6_000:6_100] = -0.01
+    bars = re.findall(r"v([\d.]+)", charts.envelope(wave))
+    assert len(bars) == 120
+    assert [at for at, height in enumerate(bars) if float(height) > 40] == [60]
+    assert "nan" not in charts.envelope(np.zeros(5, dtype=np.float32))

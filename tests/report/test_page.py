@@ -1,0 +1,112 @@
+"""The page without a browser: whole, the same each time, and silent about nothing that is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auscult.core.errors import RunError
+from auscult.report.page import write_page
+
+Edit = Callable[[Path, Callable[[Any], None]], None]
+
+
+def page_of(run: Path) -> str:
+    return write_page(run).read_text(encoding="utf-8")
+
+
+def test_the_same_run_gives_the_same_bytes(run: Path) -> None:
+    first = write_page(run).read_bytes()
+    os.utime(run / "config.yaml", (0, 0))
+    assert write_page(run).read_bytes() == first
+
+
+def test_the_page_is_replaced_whole_and_leaves_nothing_beside_it(run: Path, edit: Edit) -> None:
+    before = write_page(run).read_bytes()
+    assert {path.name for path in run.iterdir() if "report" in path.name} == {"report.html"}
+    edit(run / "results_sft.json", lambda row: row.pop("n"))
+    with pytest.raises(RunError):
+        write_page(run)
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_a_page_that_cannot_be_written_says_so_and_cleans_up(run: Path) -> None:
+    (run / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"cannot write .*report\.html"):
+        write_page(run)
+    assert not list(run.glob("*.part"))
+
+
+def test_nothing_is_fetched_from_anywhere(run: Path) -> None:
+    page = page_of(run)
+    assert re.findall(r'(?:src|href|data|action)="(?!data:audio/wav;base64,)', page) == []
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+
+
+def test_every_missing_part_is_said(run: Path) -> None:
+    for part in ("sft", "grpo", "rollouts"):
+        shutil.rmtree(run / part)
+    for file in run.glob("*.json"):
+        file.unlink()
+    page = page_of(run)
+    for part in ("Accuracy", "Accuracy and its baselines", "A paired comparison", "Accuracy by task",
+                 "Replies without an answer", "Curves of sft", "Curves of grpo", "Sampled rollouts"):  # fmt: skip
+        assert f"{part}: not measured." in page
+    assert page.count("not recorded") == 6
+
+
+def test_an_expected_curve_or_baseline_that_was_not_measured_is_said(run: Path, edit: Edit) -> None:
+    whole = page_of(run).count("not measured")
+    edit(run / "grpo" / "metrics.jsonl", lambda rows: [row.pop("heldout/accuracy", None) for row in rows])
+    edit(run / "results_grpo.json", lambda row: row["baselines"].pop("silence"))
+    edit(run / "results_sft.json", lambda row: row["by"]["task"].pop("count"))
+    assert page_of(run).count("not measured") == whole + 3
+
+
+def test_clips_that_cannot_be_heard_are_named_on_the_card_and_counted_on_top(run: Path, edit: Edit) -> None:
+    outside = run.parent / "secret.wav"
+    shutil.copy(next((run / "media").iterdir()), outside)
+    (run / "media" / f"{0:064x}.wav").unlink()
+    (run / "media" / f"{1:064x}.wav").write_bytes(b"RIFF0000WAVEjunk")
+    (run / "media" / f"{4:064x}.wav").unlink()
+    (run / "media" / f"{4:064x}.wav").symlink_to(outside)
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        rows[2]["media"][0]["file"] = "../secret.wav"
+        rows[3]["media"][0] = {"kind": "frames", "file": "config.yaml", "seconds": None}
+
+    edit(run / "rollouts" / "showcase.jsonl", change)
+    page = page_of(run)
+    assert "5 of 20 clips cannot be heard" in page
+    assert page.count("<audio") == 15
+    assert page.count(f"{0:064x}.wav</code> is missing") == 1
+    assert page.count(f"{0:064x}.wav</code> of scenes/heldout/00000 is missing") == 1
+    assert "cannot be decoded" in page
+    assert page.count("lies outside of the run folder") == 4
+    assert "config.yaml</code> is no frames that a browser shows" in page
+
+
+def test_ungraded_is_not_zero(run: Path, edit: Edit) -> None:
+    edit(run / "rollouts" / "showcase.jsonl", lambda rows: rows[0].update(parts={"judge": None}, total=None))
+    assert page_of(run).count("not graded") == 2
+
+
+def test_a_measurement_nobody_foresaw_is_drawn_too(run: Path, edit: Edit) -> None:
+    edit(run / "sft" / "metrics.jsonl", lambda rows: [row.update({"cache/hits": 3}) for row in rows])
+    page = page_of(run)
+    assert "4 more measured quantities of sft" in page
+    assert "cache/hits" in page
+
+
+def test_half_a_surrogate_pair_is_shown_by_its_escape(run: Path, edit: Edit) -> None:
+    edit(run / "rollouts" / "showcase.jsonl", lambda rows: rows[0].update(reply="torn \ud83d emoji"))
+    assert "torn \\ud83d emoji" in page_of(run)

@@ -1,0 +1,54 @@
+"""The terminal says what the page says."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from auscult.report.page import write_page
+from auscult.report.table import print_table
+
+Edit = Callable[[Path, Callable[[Any], None]], None]
+
+
+def printed(run: Path, width: int = 100) -> str:
+    out = io.StringIO()
+    print_table(run, Console(file=out, width=width, color_system=None))
+    return out.getvalue()
+
+
+def test_every_number_of_the_terminal_stands_on_the_page(run: Path) -> None:
+    numbers = set(re.findall(r"[+\d][\d.]*%?", printed(run)))
+    page = write_page(run).read_text(encoding="utf-8")
+    assert {"82.1%", "+25.0", "92.5%", "21.7%"} <= numbers
+    assert {number for number in numbers if number not in page} == set()
+
+
+def test_labels_are_text_and_never_markup(run: Path, edit: Edit) -> None:
+    edit(run / "results_sft.json", lambda row: row.update(label="[red]mine[/red]"))
+    edit(run / "results_sft.json", lambda row: row["by"].update({"[link=x]": {"[/]": row["by"]["task"]["count"]}}))
+    out = printed(run, width=160)
+    assert "[red]mine[/red]" in out
+    assert "By [link=x]" in out
+    assert "[/] (n = 80)" in out
+
+
+def test_missing_parts_are_said(run: Path, edit: Edit) -> None:
+    (run / "results_comparison.json").unlink()
+    edit(run / "results_sft.json", lambda row: row["baselines"].pop("silence"))
+    for name in ("start", "sft", "grpo"):
+        edit(run / f"results_{name}.json", lambda row: row.pop("by"))
+    out = printed(run)
+    assert "A paired comparison: not measured." in out
+    assert "Accuracy by task: not measured." in out
+    assert re.search(r"Silence +19.2% +not measured +19.2%", out)
+    shutil.rmtree(run / "rollouts")
+    for name in ("start", "sft", "grpo"):
+        (run / f"results_{name}.json").unlink()
+    assert "Accuracy: not measured." in printed(run)
