@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def testdata() -> Path:
-    """The folder of real recordings and films: `AUSCULT_TESTDATA`, by default `../shared/testdata` beside the checkout."""
+    """The folder of real recordings and films: `AUSCULT_TESTDATA`, by default `../shared/testdata` beside the
+    checkout."""
     folder = Path(os.environ.get("AUSCULT_TESTDATA", ROOT.parent / "shared" / "testdata")).resolve()
     if not folder.is_dir():
         reason = f"no test data in {folder}: set AUSCULT_TESTDATA to the folder that holds fsdd/, esc10/, formats/ ..."

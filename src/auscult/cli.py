@@ -1,9 +1,8 @@
 """The command line: a command becomes a call.
 
-Results go to stdout (`--json`: one object and nothing else), everything said on the way to stderr. Exit codes: 0 success, 2 a mistake
-that the user can mend, 130 interrupted, 1 a defect of ours (with its traceback). Every command imports what it needs when it runs:
-`auscult --help` must not wait for torch.
-"""
+Results go to stdout (`--json`: one object and nothing else), everything said on the way to stderr. Exit codes: 0
+success, 2 a mistake that the user can mend, 130 interrupted, 1 a defect of ours (with its traceback). Every command
+imports what it needs when it runs: `auscult --help` must not wait for torch."""
 
 from __future__ import annotations
 
@@ -291,16 +290,16 @@ def _list(arguments: list[str]) -> int:
         return 0
     known = parser.parse_args(arguments)
     from auscult.core.config import Plugin
-    from auscult.core.yaml12 import read_yaml
     from auscult.core.forms import FORMS
-    from auscult.rewards.rubric import reward_names
+    from auscult.core.yaml12 import read_yaml
+    from auscult.rewards.rubric import available
 
     found: dict[str, Any] = {
         "recipes": {name: read_yaml(_recipe_file(name)).get("about", "") for name in recipe_names()},
         "data": Plugin("source", "auscult.data.sources").names(),
         "models": Plugin("family", "auscult.models.families").names(),
         "algorithms": Plugin("algorithm", "auscult.train.algorithms").names(),
-        "rewards": reward_names(),
+        "rewards": available(),
         "forms": list(FORMS),
     }
     if known.json:
@@ -321,20 +320,17 @@ def _doctor(arguments: list[str]) -> int:
         print(parser.format_help())
         return 0
     known = parser.parse_args(arguments)
+    from dataclasses import asdict
+
     from auscult.doctor import examine
 
     checks = examine()
     if known.json:
-        print(
-            json.dumps(
-                {check.name: {"good": check.good, "found": check.found, "advice": check.advice} for check in checks}
-            )
-        )
+        print(json.dumps({check.name: asdict(check) for check in checks}))
     else:
         for check in checks:
-            print(
-                f"{'ok ' if check.good else 'no '} {check.name:<14} {check.found}{'' if check.good else f' - {check.advice}'}"
-            )
+            mark, advice = ("ok", "") if check.good else ("no", f" - {check.advice}")
+            print(f"{mark}  {check.name:<14} {check.found}{advice}")
     return 0 if all(check.good or check.optional for check in checks) else 2
 
 

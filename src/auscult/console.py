@@ -1,4 +1,5 @@
-"""What a person sees while something runs: bars on a terminal, a line now and then in a log. All of it goes to stderr."""
+"""What a person sees while something runs: bars on a terminal, a line now and then in a log. All of it goes to
+stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What this machine can do: every optional part is tried by importing it, because a package that is there may still not load."""
+"""What this machine can do: every optional part is tried by importing it, because a package that is there may still
+not load."""
 
 from __future__ import annotations
 

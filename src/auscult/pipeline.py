@@ -8,9 +8,8 @@
     rollouts/showcase.jsonl      sampled rollouts for the page, their audio in media/
     report.html, done
 
-A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing depends on whether a
-run was stopped.
-"""
+A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing
+depends on whether a run was stopped."""
 
 from __future__ import annotations
 
@@ -67,7 +66,7 @@ SHOWCASE_RATE = 16_000
 def load(recipe: Recipe, path: str | Path) -> Listener:
     """The listener saved in `path`, on the recipe's device."""
     listener = recipe.model.load(path, recipe.wording)
-    listener.model.to(device(recipe.device))
+    torch.nn.Module.to(listener.model, device(recipe.device))
     return listener
 
 
@@ -282,7 +281,8 @@ def folder(name: str) -> Path:
 
 
 def shown(recipe: Recipe, samples: Sequence[Sample], count: int) -> list[str]:
-    """The first `count` samples as the recipe's model reads them: every token, whether it is trained on, and the media."""
+    """The first `count` samples as the recipe's model reads them: every token, whether it is trained on, and the
+    media."""
     with TemporaryDirectory() as aside:
         model = Path(aside) / "model"
         _begin(recipe, Listed(tuple(samples)), model)

@@ -62,6 +62,7 @@ class Recipe:
     root: str | None = None
     weights: Mapping[str, float] = field(default_factory=lambda: {"correct": 1.0, "form": 0.1})
     parts: tuple[Grpo, ...] = ()
+    rewards: Mapping[str, float | Mapping[str, Any]] = field(default_factory=lambda: {"choice": 1.0})
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def test_defaults_are_filled_in_and_written_out():
         "root": None,
         "weights": {"correct": 1.0, "form": 0.1},
         "parts": [],
+        "rewards": {"choice": 1.0},
     }
 
 
@@ -147,6 +149,13 @@ def test_one_weight_from_the_command_line_leaves_the_others():
         "form": 1,
     }
     assert build(Recipe, {"name": "toy", "weights": {"exact": 1}}).weights == {"exact": 1.0}
+
+
+def test_what_is_handed_on_is_taken_as_yaml_has_it():
+    values = {"name": "toy", "rewards": {"number": {"weight": 1, "kwargs": {"near": 0.1}}, "pkg.mod:f": 2}}
+    made = build(Recipe, values, {"rewards.number.kwargs.near": "1e-3", "rewards.form": "1"})
+    assert made.rewards == {"number": {"weight": 1, "kwargs": {"near": 1e-3}}, "pkg.mod:f": 2.0, "form": 1.0}
+    assert build(Recipe, to_dict(made)) == made
 
 
 @pytest.mark.parametrize("text", ["2026", "a: b", "no", "'x'", "@home", "true", "{question}", "# hash"])
@@ -191,6 +200,7 @@ def test_a_mistyped_key_names_its_file_and_the_nearest():
         ({}, [], ["recipes/toy.yaml: `name` is missing", "--name"]),
         ({"name": 3}, [], ["`name` is 3, but must be text", "quote it"]),
         ({"name": "x", "seed": True}, [], ["`seed` is true, but must be a whole number"]),
+        ({"name": "x", "kl": True}, [], ["`kl` is true, but must be a number or null"]),
         ({"name": "x", "seed": 1.0}, [], ["`seed` is 1.0"]),
         ({"name": "x", "seed": {"deep": 1}}, [], ["`seed` is {'deep': 1}, but must be a whole number"]),
         ({"name": "x", "seed": "1"}, [], ["`seed` is '1'"]),
@@ -254,7 +264,7 @@ def test_help_lists_every_key_with_the_text_under_it():
     assert options["train.learning_rate"].text == "Peak of the schedule, per step."
     assert (options["train.policy"].type, options["train.policy"].default) == ("error | trim | chunk", "error")
     assert options["grpo.size"].text == "Replies to a prompt."
-    assert set(_leaves(to_dict(Recipe("x")))) <= set(options) | {"weights.correct", "weights.form"}
+    assert set(_leaves(to_dict(Recipe("x")))) <= set(options) | {"weights.correct", "weights.form", "rewards.choice"}
     plugged = [option.key for option in describe(Listening, {"data": {"source": "scenes"}})]
     assert plugged == ["data.source", "data.limit", "data.seconds", "mixture"]
 

@@ -155,6 +155,14 @@ def test_metrics_that_are_not_finite_are_none_and_named(tmp_path: Path):
     assert read_jsonl(tmp_path / "run" / "metrics.jsonl").rows == [row]
 
 
+def test_who_reads_while_a_file_is_replaced_reads_the_old_one_to_its_end(tmp_path: Path):
+    write_text(tmp_path / "page.html", "old")
+    with (tmp_path / "page.html").open() as reader:
+        write_text(tmp_path / "page.html", "new")
+        assert reader.read() == "old"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"page.html": "new"}
+
+
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_text(tmp_path / "page.html", "old")
 

@@ -115,10 +115,14 @@ def test_the_bootstrap_covers_the_truth_although_questions_share_clips():
 
 
 def test_clusters_of_unequal_size_keep_the_mean_of_questions():
-    before, after = np.zeros(12), np.array([1.0] * 10 + [0.0, 0.0])
-    found = paired_bootstrap(before, after, ["big"] * 10 + ["a", "b"], seed=0)
-    assert found.difference == pytest.approx(10 / 12)
-    assert found.interval == pytest.approx((0.0, 1.0)), "draws without, and of nothing but, the big cluster"
+    """Large clips gain, small ones lose: the mean of the clips' means would even have the other sign."""
+    clusters = np.repeat(np.arange(120), [9 if clip % 3 == 0 else 1 for clip in range(120)])
+    after = np.where(clusters % 3 == 0, 1.0, -1.0) + np.random.default_rng(5).normal(size=len(clusters))
+    found = paired_bootstrap(np.zeros(len(clusters)), after, clusters.tolist(), seed=0)
+    low, high = found.interval
+    assert low < found.difference < high
+    assert (low + high) / 2 == pytest.approx(found.difference, abs=0.05)
+    assert (high - low) / 2 == pytest.approx(1.96 * clustered_se(after, clusters.tolist()), rel=0.15)
 
 
 def test_the_bootstrap_is_a_function_of_its_seed_and_ignores_the_order_of_rows():

@@ -37,13 +37,14 @@ def test_a_running_mean_stays_inside_of_its_values(numbers: list[float]) -> None
     assert min(numbers) - slack <= min(means) <= max(means) <= max(numbers) + slack
 
 
-def test_a_long_curve_keeps_its_one_spike_and_stays_small() -> None:
-    points = [(float(step), 0.0) for step in range(100_000)]
-    points[77_777] = (77_777.0, 1.0)
+def test_a_long_curve_keeps_its_one_spike_and_its_one_dip_and_stays_small() -> None:
+    points = [(float(step), 0.5) for step in range(100_000)]
+    points[77_777], points[33_333] = (77_777.0, 1.0), (33_333.0, 0.0)
     drawn = charts.curve_chart([Curve("loss", tuple(points), 0)], unit=True, spoken="loss")
     raw = re.search(r'class="line raw l0" d="([^"]+)"', drawn)
     assert raw
     assert "77.78 0.00" in raw[1]
+    assert "33.33 100.00" in raw[1]
     assert len(drawn) < 40_000
 
 

@@ -15,7 +15,8 @@ reply that might mean two things has no answer, and `Parsed.problem` says why. I
    - as its letter: `B`, `(b)`, `B.`, `Option B`;
    - as its letter, a separator and its text, or an explanation that names no other option: `B) dog`, `B - it barks`.
 
-   Text comes before letter: where the options are themselves letters, `B` is the option that reads "B".
+   Where the options are themselves letters (chords are), `B` is the option that reads "B"; `(B)` and `Option B` are
+   the letter.
 5. Lines, and parts between commas or semicolons, may repeat the answer (`B`, next line `dog`); if they differ there are
    several answers. Nothing is credited because an option's text occurs *within* a longer text; occurrences can only
    refuse.
@@ -61,7 +62,7 @@ _LABELLED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BETWEEN = re.compile(r"[\n,;]")
-_CAPITAL = re.compile(r"(?<!\w)(?:([B-HJ-Z])|([AI])(?!\s+[^\W\d_]))(?!\w)")  # but not the words "A" and "I"
+_CAPITAL = re.compile(r"(?<!\w)(?:([B-HJ-Z])|([AI])(?!\s+(?!or\b|and\b)[^\W\d_]))(?!\w)")  # not the words "A", "I"
 _LAYERS = 16
 """Wrappings peeled off one another. A bound, because a policy can write a hundred thousand nested quotes."""
 _PARTS = 64
@@ -82,7 +83,8 @@ def read_answer(text: str, choices: Sequence[str] = ()) -> Parsed:
     body = boxes[-1] if boxes else text
     cleaned = clean(body)
     if not choices:
-        return Parsed(cleaned) if cleaned else Parsed(None, "empty")
+        letter = _BRACKETED.fullmatch(cleaned)
+        return Parsed(letter[1] if letter else cleaned) if cleaned else Parsed(None, "empty")
     options = tuple(choices)
     if (option := _option(body, options)) is not None:
         return Parsed(option)
@@ -127,13 +129,17 @@ def _peel(text: str) -> str:
     if "_" in text:
         text = _UNDERSCORES.sub(r"\2", text)
     text = text.replace("`", "").strip()
+    for mark in ("**", "__", "*"):  # around the whole text, whatever single signs stand in it
+        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
+            inner = text[len(mark) : -len(mark)]
+            text = text if mark in inner else inner.strip()
     if bullet := _BULLET.match(text):
         text = text[bullet.end() :]
     if text[:2] + text[-2:] in (r"\(\)", r"\[\]"):
         text = text[2:-2].strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and not {text[0], text[-1]} & set(text[1:-1]):
         text = text[1:-1].strip()
-    if wrapped := _COMMAND.fullmatch(text) or _BRACKETED.fullmatch(text):
+    if wrapped := _COMMAND.fullmatch(text):
         text = wrapped[1].strip()
     if prefix := _PREFIX.match(text):
         text = text[prefix.end() :]
@@ -181,7 +187,7 @@ def _by_text(text: str, choices: tuple[str, ...]) -> str | None:
 
 
 def _by_letter(letter: str, choices: tuple[str, ...]) -> str | None:
-    index = ascii_uppercase.find(letter.upper())
+    index = ascii_uppercase.find(letter.upper()) if letter.isascii() else -1  # a Turkish dotless i is no I
     return choices[index] if 0 <= index < len(choices) else None
 
 

@@ -1,8 +1,8 @@
 """Expected failures, named by the boundary they crossed.
 
 Everything that a user can cause or mend is an `AuscultError`: the command line prints its sentence and exits with 2.
-A sentence names the file, row or key, and ends with the next thing to do. Anything else is a defect of ours and propagates.
-"""
+A sentence names the file, row or key, and ends with the next thing to do. Anything else is a defect of ours and
+propagates."""
 
 from __future__ import annotations
 

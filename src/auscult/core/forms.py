@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
@@ -61,6 +62,7 @@ class Form:
         Without a thought its place stays empty; a form that has no place for `thought` or `semantic` leaves it out.
         Raises RenderError when the answer is blank, or when a text holds a tag and would not read back as itself.
         """
+        thought, semantic = thought if self.answer else None, semantic if self.semantic else None
         self._refuse_tags(answer, thought, semantic)
         if answer not in choices and read_answer(answer).answer is None:
             raise RenderError(f"form {self.name}: {answer!r} reads as no answer; give the sample one answer in words")
@@ -73,7 +75,7 @@ class Form:
         places: list[str] = []
         if self.thinking:
             places.append((thought or "").strip().join(self.thinking))
-        elif thought and self.answer:
+        elif thought:
             places.append(thought.strip())
         if self.semantic and semantic is not None:
             places.append(semantic.strip().join(self.semantic))
@@ -151,11 +153,8 @@ class Form:
             if tags is None or (tags == self.semantic and not reply.startswith(tags[0])):
                 continue
             inner, closed, rest = reply.partition(tags[1])
-            if (
-                not closed
-                or not inner.startswith(tags[0])
-                or _finder(*_THINK, *self.tags()).search(inner, len(tags[0]))
-            ):
+            nested = _finder(*_THINK, *self.tags()).search(inner, len(tags[0]))
+            if not closed or not inner.startswith(tags[0]) or nested:
                 return False
             reply = rest.lstrip()
         return not reply
@@ -195,10 +194,8 @@ def _last_line(passage: str, opening: str) -> re.Match[str] | None:
     """The last line that begins with `opening` (which ends with a colon), in any letter case and with markdown."""
     word = re.escape(opening.removesuffix(":"))
     pattern = rf"^(?P<before>[ \t*_#>`]*){word}(?P<after>[ \t*_`]*):(?P<rest>.*)$"
-    line = None
-    for line in re.finditer(pattern, passage, re.IGNORECASE | re.MULTILINE | re.ASCII):  # noqa: B007
-        pass
-    return line
+    lines = deque(re.finditer(pattern, passage, re.IGNORECASE | re.MULTILINE | re.ASCII), maxlen=1)
+    return lines[0] if lines else None
 
 
 FORMS: Mapping[str, Form] = MappingProxyType(

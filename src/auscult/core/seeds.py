@@ -13,7 +13,8 @@ import numpy as np
 
 def derive(seed: int, *path: str | int) -> int:
     """A 63-bit seed for the address `path` under `seed`."""
-    address = repr((int(seed), *path)).encode()
+    parts = [part if isinstance(part, str) else int(part) for part in path]  # NumPy's integers are the same numbers
+    address = repr((int(seed), *parts)).encode()
     return int.from_bytes(hashlib.sha256(address).digest()[:8], "big") >> 1
 
 

@@ -1,4 +1,5 @@
-"""The nouns. A sample becomes rollouts, rollouts get scores, scores become credits; a held-out sample becomes an outcome.
+"""The nouns. A sample becomes rollouts, rollouts get scores, scores become credits; a held-out sample becomes an
+outcome.
 
 All are frozen: a stage hands the next one new objects and never edits the old. Rates are in Hz and times in seconds.
 """
@@ -86,7 +87,8 @@ class Sample:
     thought: str | None = None
     """Reasoning of a demonstration, when there is one."""
     group: str = ""
-    """Clip, patient, speaker or video that must not cross a split and that errors are clustered by; empty means the id."""
+    """Clip, patient, speaker or video that must not cross a split and that errors are clustered by; empty means the
+    id."""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Labels to break results down by, for example `task`."""
 
@@ -136,7 +138,8 @@ class Rollout:
     reply_ids: tuple[int, ...]
     """Token ids of the reply, the end token included when it was reached."""
     logps: tuple[float, ...] | None
-    """Log-probability of each reply token under the policy and temperature that sampled it; None for a demonstration."""
+    """Log-probability of each reply token under the policy and temperature that sampled it; None for a
+    demonstration."""
     text: str
     """The reply as text, special tokens left out."""
     stop: Literal["end", "length", "demonstration"]

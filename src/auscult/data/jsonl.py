@@ -55,7 +55,8 @@ def read(path: Path | str) -> list[Sample]:
     path = Path(path)
     seen: set[str] = set()
     samples: list[Sample] = []
-    for where, text in lines(path):
+    for number, text in lines(path):
+        where = f"{path}:{number}"
         sample = sample_of(rows.load_json(text, where), where, path.parent)
         _check(sample, where, seen)
         samples.append(sample)
@@ -64,11 +65,11 @@ def read(path: Path | str) -> list[Sample]:
     return samples
 
 
-def lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, each with where it stands: `data/train.jsonl:17`."""
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, each with its number from 1 on."""
     for number, line in enumerate(rows.read_text(path).split("\n"), 1):  # not splitlines: U+2028 may stand in a text
         if line.strip():
-            yield f"{path}:{number}", line
+            yield number, line
 
 
 def sample_of(value: Any, where: str, folder: Path) -> Sample:

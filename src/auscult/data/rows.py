@@ -145,8 +145,6 @@ def flaws(sample: Sample) -> list[tuple[str, str]]:
         found.append(("no_media", "nothing is to be heard in any turn; add the audio"))
     if not sample.question:
         found.append(("no_question", "the last turn asks nothing; add its text"))
-    if len(set(sample.choices)) < len(sample.choices):
-        found.append(("choices_repeat", f"two of the choices {list(sample.choices)} are the same; make them differ"))
     strangers = [answer for answer in sample.answers if sample.choices and answer not in sample.choices]
     if strangers:
         message = f"the answer {strangers[0]!r} is none of the choices {list(sample.choices)}; correct one of them"

@@ -1,8 +1,7 @@
 """What a data source is: a frozen dataclass of options that hands out samples by index.
 
-The same index always gives the same sample, so a training position is a number and a resumed run sees what it would have
-seen. A source is endless (it makes samples: `size` is None) or finite (it reads them).
-"""
+The same index always gives the same sample, so a training position is a number and a resumed run sees what it would
+have seen. A source is endless (it makes samples: `size` is None) or finite (it reads them)."""
 
 from __future__ import annotations
 
@@ -52,7 +51,8 @@ class Source(ABC):
 
 
 def order(samples: Samples, start: int, count: int, seed: int) -> Sequence[Sample]:
-    """Samples number `start` to `start + count` of a training order: a fresh permutation every epoch for a finite source.
+    """Samples number `start` to `start + count` of a training order: a fresh permutation every epoch for a finite
+    source.
 
     A batch may reach over the end of an epoch; nothing is dropped and nothing repeats within an epoch.
     """

@@ -1,12 +1,13 @@
-"""An engine answers held-out samples; what comes out are outcomes, accuracies with intervals, and the baselines beside them.
+"""An engine answers held-out samples; what comes out are outcomes, accuracies with intervals, and the baselines
+beside them.
 
-Every row counts: a reply without a readable answer is wrong, and why it has none is counted. The answer is read by the run's form,
-the same object that wrote the demonstrations and that the rewards read. Beside every accuracy stand
+Every row counts: a reply without a readable answer is wrong, and why it has none is counted. The answer is read by
+the run's form, the same object that wrote the demonstrations and that the rewards read. Beside every accuracy stand
 
-    chance     guessing uniformly among the options (None when there is a question without options)
-    majority   always the commonest gold answer of the question's task: what can be had without listening, in the best case
-    shuffled   the same model, each question asked about another sample's media
-    silence    the same model, the media replaced by silence of the same length
+    chance     guessing uniformly among the options (None when there is a question without options) majority   always
+    the commonest gold answer of the question's task: what can be had without listening, in the best case shuffled
+    the same model, each question asked about another sample's media silence    the same model, the media replaced by
+    silence of the same length
 
 A model that listens is far above the last two; one that does not listen equals them.
 """

@@ -106,6 +106,7 @@ def decode(audio: Audio, rate: int, *, channels: Channels = "mean", max_seconds:
             header, mono = reader(audio, file, container, channels, max_seconds)
     if header.rate != rate:
         mono = np.asarray(soxr.resample(mono, header.rate, rate, quality="HQ"), dtype=np.float32)
+        _check_finite(mono, audio)  # resampling can carry huge values over the edge of float32
     if not len(mono):
         raise _error(audio, "zero_length", f"has no samples at {rate} Hz; leave it out")
     return mono
@@ -128,12 +129,12 @@ def read_header(audio: Audio) -> Header:
             return _soundfile_header(sound, container)
 
 
-def check_section(audio: Audio, *, max_seconds: float = MAX_SECONDS) -> float | None:
+def check_section(audio: Audio, *, header: Header | None = None, max_seconds: float = MAX_SECONDS) -> float | None:
     """Length of the section in seconds, after every check that needs no decoding; None where the header does not say.
 
-    Raises MediaError with a reason from `REASONS`.
+    Reads the header unless it is given. Raises MediaError with a reason from `REASONS`.
     """
-    header = read_header(audio)
+    header = header or read_header(audio)
     first, last = _section(audio, header, max_seconds)
     return None if last is None else (last - first) / header.rate
 
@@ -250,7 +251,8 @@ def _one_channel(block: Wave, channels: Channels, audio: Audio) -> Wave:
             raise _error(audio, "channels", f"has {count} channels, so there is no number {channels} (counted from 0)")
         return np.ascontiguousarray(block[:, channels])
     if channels == "mean" and count > 1:
-        return block.mean(axis=1, dtype=np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by name later
+            return block.mean(axis=1, dtype=np.float32)
     return np.ascontiguousarray(block[:, 0])
 
 
@@ -364,7 +366,7 @@ def _av_open(audio: Audio, file: BufferedReader) -> Iterator[tuple[Any, Any]]:
         ) from error
     file.seek(0)
     try:
-        with av.open(file) as container:
+        with av.open(file, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise _error(audio, "not_audio", "holds no sound; leave it out")
             yield container, container.streams.audio[0]

@@ -12,7 +12,9 @@ promises is there:
 
 What cannot be seen, because nothing declares a length: an MP3 without a Xing or VBRI header that is cut exactly between
 two frames; a WAV that was written into a pipe (a size near the 2 or 4 GiB limit); a live WebM (Segment of unknown
-size); a fragmented MP4 cut between two fragments; damage inside of a frame whose format carries no checksum.
+size); a fragmented MP4 cut between two fragments; a FLAC without a sample count (ffmpeg into a pipe) cut between two
+frames; damage inside of a frame whose format carries no checksum. And of a FLAC only the section that is asked for is
+judged: one that lies wholly before a tear decodes.
 """
 
 from __future__ import annotations
@@ -252,7 +254,7 @@ def _check_boxes(file: BinaryIO, size: int) -> None:
 def _check_segment(file: BinaryIO, size: int) -> None:
     length, offset = _ebml_size(_at(file, 4, 8))
     at = 4 + offset + (length or 0)
-    if _at(file, at, 4) != b"\x18\x53\x80\x67":
+    if at > size or _at(file, at, 4) != b"\x18\x53\x80\x67":
         raise TornError("it ends before its Segment begins")
     length, offset = _ebml_size(_at(file, at + 4, 8))
     if length is not None and at + 4 + offset + length > size:

@@ -2,12 +2,13 @@
 
     log-mel [T, 80] or frames [T, F] -> Transformer encoder [N, D] -> projector [N, W] -> the LM's input embeddings
 
-A clip of T feature rows becomes N = `tokens(T)` rows that stand where its `<audio>` placeholders stand in the prompt. N depends
-on the clip's length only and the encoder masks padding at every layer, so what a clip sounds like does not depend on its batch.
-An ordinary `PreTrainedModel`: `save_pretrained`, `from_pretrained`, `generate` and the auto classes work.
+A clip of T feature rows becomes N = `tokens(T)` rows that stand where its `<audio>` placeholders stand in the prompt.
+N depends on the clip's length only and the encoder masks padding at every layer, so what a clip sounds like does not
+depend on its batch. An ordinary `PreTrainedModel`: `save_pretrained`, `from_pretrained`, `generate` and the auto
+classes work.
 
-Letters: B batch, C clips, T feature rows, F features, N audio tokens, D encoder width, L prompt tokens, W width of the LM.
-"""
+Letters: B batch, C clips, T feature rows, F features, N audio tokens, D encoder width, L prompt tokens, W width of
+the LM."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class GraftConfig(PreTrainedConfig):
     """Shape of the ears, and the whole config of the language model they are grafted on."""
 
     model_type = "auscult_graft"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - transformers reads a class attribute
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType] - as transformers has it
 
     def __init__(
         self,
@@ -114,10 +115,12 @@ class AudioEncoder(nn.Module):
         width = config.encoder_width
         self.config = config
         if config.source == "mel":  # Whisper's stem: neighbouring 10 ms rows say nearly the same
+            self.strides = (1, 2)
             self.stem = nn.ModuleList(
                 [nn.Conv1d(config.features, width, 3, padding=1), nn.Conv1d(width, width, 3, stride=2, padding=1)]
             )
         else:
+            self.strides = (1,)
             self.stem = nn.ModuleList([nn.Conv1d(config.features, width, 1)])
         self.stack = nn.Linear(width * config.pool, width)
         self.blocks = nn.ModuleList(
@@ -128,9 +131,9 @@ class AudioEncoder(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [C, T, F] right-padded, lengths [C] in rows -> tokens [C, N, D]; rows past a clip's N are junk."""
         x = (features * _alive(lengths, features.shape[1])[..., None]).transpose(1, 2)
-        for conv in self.stem:
+        for conv, stride in zip(self.stem, self.strides, strict=True):
             x = functional.gelu(conv(x))
-            lengths = -(-lengths // conv.stride[0])
+            lengths = -(-lengths // stride)
             x = x * _alive(lengths, x.shape[2])[:, None]  # a convolution would hear bias beyond the clip's end
         pool = self.config.pool
         x = functional.pad(x, (0, -x.shape[2] % pool)).transpose(1, 2)
@@ -179,7 +182,7 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> nn.Module | None:
         return self.language_model.get_output_embeddings()
 
     def hear(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -215,9 +218,12 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Ids [B, L], features [C, T, F], feature_lengths [C] -> logits [B, L, V]; `labels` add the mean NLL as `loss`."""
+        """Ids [B, L], features [C, T, F], feature_lengths [C] -> logits [B, L, V]; `labels` add the mean NLL as
+        `loss`."""
         if inputs_embeds is None:
-            heard = None if features is None else self.hear(features, feature_lengths)
+            if input_ids is None or (features is None) != (feature_lengths is None):
+                raise ValueError("give input_ids or inputs_embeds, and features together with feature_lengths")
+            heard = None if features is None or feature_lengths is None else self.hear(features, feature_lengths)
             inputs_embeds = self.embed(input_ids, heard)
         return self.language_model(
             inputs_embeds=inputs_embeds,
@@ -232,7 +238,9 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self, input_ids: Tensor, is_first_iteration: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
         """Clips are heard in the first pass only; afterwards they stand in the cache."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        inputs = GenerationMixin.prepare_inputs_for_generation(  # pyright: ignore[reportAttributeAccessIssue]
+            self, input_ids, is_first_iteration=is_first_iteration, **kwargs
+        )
         if not is_first_iteration:
             inputs["features"] = inputs["feature_lengths"] = None
         return inputs

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.gemma3 import Gemma3TextConfig
 
 from auscult.core.errors import ConfigError
@@ -16,17 +16,16 @@ from auscult.core.forms import Form, form
 from auscult.core.types import Audio, Media
 from auscult.media.audio import decode, fit
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
-from auscult.models.listener import Features, Listener
+from auscult.models.graft_shape import Shape
+from auscult.models.listener import Features, Listener, token_id
 from auscult.models.mel import RATE, log_mel
-from auscult.models.tokens import AUDIO, build_tokenizer
+from auscult.models.tokens import AUDIO, BOS, PAD, TURN_END, build_tokenizer
 from auscult.models.wording import Wording
 
-if TYPE_CHECKING:
-    from auscult.models.families.graft import Model
 
-
-def build(shape: Model, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
-    """A random listener of the given shape whose tokenizer is learnt from `texts`; the same seed gives the same weights."""
+def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
+    """A random listener of the given shape whose tokenizer is learnt from `texts`; the same seed gives the same
+    weights."""
     tokenizer = build_tokenizer(texts, tags, shape.vocabulary)
     head = shape.width // shape.heads
     text = Gemma3TextConfig(
@@ -40,9 +39,9 @@ def build(shape: Model, texts: Iterable[str], tags: Iterable[str], wording: Word
         query_pre_attn_scalar=head,
         sliding_window=512,
         max_position_embeddings=8192,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=token_id(tokenizer, PAD),
+        bos_token_id=token_id(tokenizer, BOS),
+        eos_token_id=token_id(tokenizer, TURN_END),
     )
     config = GraftConfig(
         text_config=text,
@@ -53,7 +52,7 @@ def build(shape: Model, texts: Iterable[str], tags: Iterable[str], wording: Word
         encoder_dropout=shape.encoder_dropout,
         pool=shape.pool,
         max_seconds=shape.max_seconds,
-        audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO),
+        audio_token_id=token_id(tokenizer, AUDIO),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -67,7 +66,7 @@ def load(path: str | Path, wording: Wording) -> GraftListener:
         raise ConfigError(
             f"{path}: no config.json there; give the folder of a saved listener, for example RUN/sft/model"
         )
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model = GraftForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
     return GraftListener(model, AutoTokenizer.from_pretrained(path), form(wording.form), wording)
 
 
@@ -80,7 +79,7 @@ class GraftListener(Listener):
         self, model: GraftForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, form: Form, wording: Wording
     ) -> None:
         super().__init__(model, tokenizer, form, wording)
-        self.config: GraftConfig = model.config
+        self.config = cast(GraftConfig, model.config)
 
     @property
     def placeholder(self) -> str:
@@ -123,7 +122,8 @@ class GraftListener(Listener):
 
     def logits(self, hidden: Tensor) -> Tensor:
         text = self.model.language_model
-        logits = text.get_output_embeddings()(hidden).float()
+        head = cast(torch.nn.Module, text.get_output_embeddings())
+        logits = head(hidden).float()
         cap = getattr(text.config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

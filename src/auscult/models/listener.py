@@ -4,9 +4,10 @@
     prefill(prompts)          -> Prefix       every prompt but its last token, once, into a key/value cache
     reply(prefix, rows, ids)  -> hidden       replies against (a repetition of) that cache
 
-Rollouts, old and reference log-probs, the loss and the evaluation all enter through `prefill`, and `prefill` refuses to go on
-unless placeholders in the ids = audio tokens promised by the features = rows the encoder computed. So media cannot be heard in one
-phase and missing from another. A family (one file in `families/`) says how its own network does these things.
+Rollouts, old and reference log-probs, the loss and the evaluation all enter through `prefill`, and `prefill` refuses
+to go on unless placeholders in the ids = audio tokens promised by the features = rows the encoder computed. So media
+cannot be heard in one phase and missing from another. A family (one file in `families/`) says how its own network
+does these things.
 
 Letters: P prompts, L prompt tokens, R replies, T reply tokens, F features, W width.
 """
@@ -19,12 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
-from auscult.core.errors import LostMediaError, RenderError
+from auscult.core.errors import ConfigError, LostMediaError, RenderError
 from auscult.core.forms import Form
 from auscult.core.types import Media, Sample
 from auscult.models.wording import Wording
@@ -81,11 +84,29 @@ def map_cache(cache: DynamicCache, change: Callable[[Tensor], Tensor]) -> Dynami
     """A new cache whose keys and values are `change` of the old ones (transformers' own methods work in place)."""
     new = copy.copy(cache)
     new.layers = []
-    for layer in cache.layers:
+    for layer in attention_layers(cache):
         twin = copy.copy(layer)
         twin.keys, twin.values = change(layer.keys), change(layer.values)
         new.layers.append(twin)
     return new
+
+
+def attention_layers(cache: DynamicCache) -> list[Any]:
+    """The layers of a cache that hold keys and values; refuses others, which could not be repeated or cut exactly."""
+    for layer in cache.layers:
+        if not isinstance(layer, DynamicLayer):
+            raise ConfigError(
+                f"a cache layer of type {type(layer).__name__} cannot be shared; choose an attention-only model"
+            )
+    return list(cache.layers)
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
+    """The id of one token, for example the end token. Raises ConfigError when the tokenizer lacks it."""
+    found = tokenizer.convert_tokens_to_ids(str(token)) if token is not None else None
+    if not isinstance(found, int):
+        raise ConfigError(f"the tokenizer has no token {token!r}; choose a tokenizer that has it")
+    return found
 
 
 class Listener(ABC):
@@ -99,7 +120,8 @@ class Listener(ABC):
         self.form = form
         self.wording = wording
         self.counts: Counter[str] = Counter()
-        """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `trimmed_clips`, `chunked_clips` …"""
+        """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `trimmed_clips`,
+        `chunked_clips` …"""
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +144,8 @@ class Listener(ABC):
 
     @abstractmethod
     def run_prompts(self, ids: Tensor, mask: Tensor, heard: Tensor | None) -> DynamicCache:
-        """Left-padded ids [P, L], mask [P, L] and the audio tokens of all their placeholders -> the cache of L positions."""
+        """Left-padded ids [P, L], mask [P, L] and the audio tokens of all their placeholders -> the cache of L
+        positions."""
 
     @abstractmethod
     def run_replies(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
@@ -149,7 +172,7 @@ class Listener(ABC):
             for turn in sample.turns
         ]
         messages[-1]["content"] += self._ask(sample)
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         features = [self.features(media) for media in sample.media]
         pieces = text.split(self.placeholder)
         if len(pieces) != len(features) + 1:
@@ -158,7 +181,7 @@ class Listener(ABC):
                 f"{len(features)} clips; the chat template drops or doubles them, choose another template"
             )
         ids = self._ids(pieces[0])
-        mark = self.tokenizer.convert_tokens_to_ids(self.placeholder)
+        mark = token_id(self.tokenizer, self.placeholder)
         for clip, piece in zip(features, pieces[1:], strict=True):
             ids += [mark] * sum(part.tokens for part in clip) + self._ids(piece)
         return Prompt(sample, text, tuple(ids), tuple(part for clip in features for part in clip))
@@ -177,11 +200,11 @@ class Listener(ABC):
     @property
     def end_id(self) -> int:
         """The token that ends a reply."""
-        return self.tokenizer.eos_token_id
+        return token_id(self.tokenizer, self.tokenizer.eos_token)
 
     def text(self, reply_ids: Sequence[int]) -> str:
         """A reply as text, special tokens left out."""
-        return self.tokenizer.decode(list(reply_ids), skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(reply_ids), skip_special_tokens=True))
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -213,7 +236,7 @@ class Listener(ABC):
         Raises LostMediaError, naming sample and `phase`, when placeholders, features and encoder rows differ.
         """
         width = max(len(prompt.ids) for prompt in prompts) - 1
-        pad = self.tokenizer.pad_token_id
+        pad = token_id(self.tokenizer, self.tokenizer.pad_token)
         ids = torch.tensor([[pad] * (width + 1 - len(p.ids)) + list(p.ids[:-1]) for p in prompts], device=self.device)
         mask = torch.tensor(
             [[0] * (width + 1 - len(p.ids)) + [1] * (len(p.ids) - 1) for p in prompts], device=self.device
@@ -224,16 +247,16 @@ class Listener(ABC):
 
     def _hear(self, prompts: Sequence[Prompt], phase: str) -> Tensor | None:
         """Audio tokens of all placeholders in order; the one gate where lost media are noticed."""
-        mark = self.tokenizer.convert_tokens_to_ids(self.placeholder)
+        mark = token_id(self.tokenizer, self.placeholder)
         for prompt in prompts:
-            placeholders = prompt.ids[:-1].count(mark)
+            clips, placeholders = len(prompt.sample.media), prompt.ids[:-1].count(mark)
             promised = sum(part.tokens for part in prompt.features)
-            if placeholders != promised or bool(prompt.features) != bool(prompt.sample.media):
+            if placeholders != promised or bool(prompt.features) != bool(clips):
                 raise LostMediaError(
-                    f"{phase}: sample {prompt.sample.id} has {len(prompt.sample.media)} clips, {placeholders} placeholders and "
-                    f"features for {promised}; the prompt was changed after it was rendered, render it again"
+                    f"{phase}: sample {prompt.sample.id} has {clips} clips, {placeholders} placeholders and features "
+                    f"for {promised}; the prompt was changed after it was rendered, render it again"
                 )
-            self.counts["clips"] += len(prompt.sample.media)
+            self.counts["clips"] += clips
             self.counts["placeholders"] += placeholders
         distinct = {part.key: part for prompt in prompts for part in prompt.features}
         if not distinct:
@@ -242,8 +265,8 @@ class Listener(ABC):
         sizes = [part.tokens for part in distinct.values()]
         if len(rows) != sum(sizes):
             raise LostMediaError(
-                f"{phase}: the encoder gave {len(rows)} rows for {len(distinct)} clips that need {sum(sizes)} "
-                f"(samples {', '.join(prompt.sample.id for prompt in prompts[:3])} …); report this as a defect of the family"
+                f"{phase}: the encoder gave {len(rows)} rows for {len(distinct)} clips that need {sum(sizes)} (samples "
+                f"{', '.join(prompt.sample.id for prompt in prompts[:3])} …); report this as a defect of the family"
             )
         self.counts["encoder_clips"] += len(distinct)
         self.counts["encoder_rows"] += len(rows)
@@ -253,7 +276,7 @@ class Listener(ABC):
     def reply(self, prefix: Prefix, index: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [R, T, W] that predict the reply tokens `ids` [R, T] (right-padded, `mask` [R, T]).
 
-        Reply r continues prompt `index[r]`: the network reads that prompt's last token and all reply tokens but the last.
+        Reply r continues prompt `index[r]`: the network reads that prompt's last token and all of the reply but its last.
         """
         prefix = prefix.rows(index)
         inputs = torch.cat([prefix.last[:, None], ids[:, :-1]], dim=1)

@@ -1,8 +1,7 @@
 """A tokenizer and a chat template from nothing: byte-level BPE learnt from the training texts, no download.
 
-All 256 bytes are in the vocabulary, so every text has tokens and nothing is unknown. The tags of an answer's form are one
-token each: they are structure, and a small model should not have to spell them.
-"""
+All 256 bytes are in the vocabulary, so every text has tokens and nothing is unknown. The tags of an answer's form are
+one token each: they are structure, and a small model should not have to spell them."""
 
 from __future__ import annotations
 
@@ -29,7 +28,8 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(texts: Iterable[str], tags: Iterable[str] = (), vocabulary: int = 512) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most `vocabulary` tokens learnt from `texts`; each of `tags` is one token that stays visible."""
+    """A tokenizer of at most `vocabulary` tokens learnt from `texts`; each of `tags` is one token that stays
+    visible."""
     special = [PAD, BOS, EOS, TURN, TURN_END, AUDIO]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,7 +1,7 @@
 """Whether the reply chose a right option: 1.0 or 0.0.
 
-The reply's answer is already the text of an option (its form read it that way), so options are compared as they are written:
-no token sets, no substrings, nothing that pays for a list of all options. A reply without an answer gets 0.0.
+The reply's answer is already the text of an option (its form read it that way), so options are compared as they are
+written: no token sets, no substrings, nothing that pays for a list of all options. A reply without an answer gets 0.0.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reward functions by import path, and the one adapter for functions written for TRL.
 
-A reward is named `package.module:function` or `./file.py:function` (relative to the working directory). It is a function
-`(sample, rollout) -> float | None`, with keyword-only options if it likes. A function that has a parameter called
-`completions` has TRL's signature instead, `f(prompts, completions, **columns) -> list[float | None]`; it is called once per
-group and sees completions as plain strings.
+A reward is named `package.module:function` or `./file.py:function` (relative to the working directory). It is a
+function `(sample, rollout) -> float | None`, with keyword-only options if it likes. A function that has a parameter
+called `completions` has TRL's signature instead, `f(prompts, completions, **columns) -> list[float | None]`; it is
+called once per group and sees completions as plain strings.
 
 What a function of a user's does wrong becomes a RewardError that names it and the sample; nothing it returns is
 believed unchecked, because one NaN among the rewards ruins a whole group.
@@ -20,9 +20,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
-from typing import Any, SupportsFloat, cast
+from typing import Any, cast
 
 from auscult.core.errors import AuscultError, ConfigError
 from auscult.core.types import Rollout, Sample
@@ -54,7 +55,10 @@ def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, An
     """The function as one that grades a group, with its options bound. Raises ConfigError when they do not fit."""
     if inspect.iscoroutinefunction(function):
         raise ConfigError(f"reward {name!r} is an async function; make it an ordinary one")
-    parameters = inspect.signature(function).parameters
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as error:  # some functions written in C do not tell
+        raise ConfigError(f"reward {name!r} does not tell its parameters; wrap it in a Python function") from error
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     _check_options(name, parameters, options, takes_any)
     bound = partial(function, **options)
@@ -63,7 +67,8 @@ def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, An
             inspect.signature(bound).bind(None, None)
         except TypeError as error:
             raise ConfigError(
-                f"reward {name!r} cannot be called as (sample, rollout): {error}; give its options as kwargs in the recipe"
+                f"reward {name!r} cannot be called as (sample, rollout): {error}; give its other arguments as kwargs "
+                f"in the recipe"
             ) from error
         return lambda sample, rollouts: [_one(name, bound, sample, rollout) for rollout in rollouts]
     needed = {
@@ -74,8 +79,8 @@ def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, An
     }
     if missing := sorted(needed - _COLUMNS.keys() - options.keys()):
         raise ConfigError(
-            f"reward {name!r} wants the column {missing[0]!r}; there are {', '.join(_COLUMNS)}, so rename the parameter "
-            f"or give it a value as kwargs in the recipe"
+            f"reward {name!r} wants the column {missing[0]!r}; there are {', '.join(_COLUMNS)}, so rename the "
+            f"parameter or give it a value as kwargs in the recipe"
         )
     columns = [key for key in _COLUMNS if key not in options and (takes_any or key in parameters)]
     return lambda sample, rollouts: _batch(name, bound, columns, sample, rollouts)
@@ -117,40 +122,37 @@ def _batch(
 ) -> Graded:
     arguments = {column: [_COLUMNS[column](sample, rollout) for rollout in rollouts] for column in columns}
     try:
-        values = function(**arguments)
+        values: object = function(**arguments)
     except AuscultError:
         raise
     except Exception as error:  # a user's function may raise anything
         raise _failed(name, sample, error) from error
-    if not isinstance(values, list | tuple) or len(cast("Sequence[Any]", values)) != len(rollouts):
+    listed = cast("Sequence[object]", values) if isinstance(values, list | tuple) else None
+    if listed is None or len(listed) != len(rollouts):
+        found = f"{len(listed)} values" if listed is not None else f"a {type(arguments).__name__}"
         raise RewardError(
-            f"reward {name!r} was given {len(rollouts)} completions of sample {sample.id!r} and returned {_told(values)}; "
+            f"reward {name!r} was given {len(rollouts)} completions of sample {sample.id!r} and returned {found}; "
             f"make it return a list with one number or None per completion"
         )
-    return [_checked(name, sample, value) for value in cast("Sequence[Any]", values)]
+    return [_checked(name, sample, value) for value in listed]
 
 
 def _checked(name: str, sample: Sample, value: object) -> float | None:
     """A finite float or None; anything else is refused, also NaN."""
     if value is None:
         return None
-    if isinstance(value, SupportsFloat) and math.isfinite(number := float(value)):
+    if isinstance(value, Real) and math.isfinite(number := float(value)):
         return number
     raise RewardError(
-        f"reward {name!r} returned {_told(value)} for sample {sample.id!r}; make it return a finite number, or None when the "
-        f"rollout cannot be graded"
+        f"reward {name!r} returned {repr(value)[:80]} for sample {sample.id!r}; make it return a finite number, or "
+        f"None when the rollout cannot be graded"
     )
-
-
-def _told(value: Any) -> str:
-    sized = f"a {type(value).__name__} of length {len(value)}" if isinstance(value, list | tuple) else repr(value)[:80]  # pyright: ignore[reportUnknownArgumentType]
-    return sized
 
 
 def _failed(name: str, sample: Sample, error: Exception) -> RewardError:
     return RewardError(
-        f"reward {name!r} failed on sample {sample.id!r}: {type(error).__name__}: {error}; mend the function, or make it "
-        f"return None for what it cannot grade"
+        f"reward {name!r} failed on sample {sample.id!r}: {type(error).__name__}: {error}; mend the function, or "
+        f"make it return None for what it cannot grade"
     )
 
 

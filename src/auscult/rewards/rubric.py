@@ -93,9 +93,9 @@ def available() -> list[str]:
 def statistics(groups: Sequence[Group]) -> dict[str, float]:
     """Figures of the parts and the total over all rollouts of scored groups, keys such as `reward/choice/mean`.
 
-    For each: `mean` and `std` (population) over graded rollouts, absent when there are none; `ungraded`, how many rollouts
-    have no value; `flat_groups`, the share of groups whose graded values do not differ, which therefore teach nothing.
-    `reward/ungraded` counts rollouts without a total.
+    For each: `mean` and `std` (population) over graded rollouts, absent when there are none; `ungraded`, how many
+    rollouts have no value; `flat_groups`, the share of groups whose graded values do not differ, which therefore teach
+    nothing. `reward/ungraded` counts rollouts without a total.
     """
     scored = [group.scores for group in groups if group.scores]
     if not scored:
@@ -125,7 +125,7 @@ def _part(name: str, entry: object) -> Part:
             near = get_close_matches(key, keys, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"a reward has {', '.join(keys)}"
             raise ConfigError(f"reward {name!r} has the unknown key {key!r}; {hint}")
-    weight, kwargs = settings.get("weight"), settings.get("kwargs") or {}
+    weight, kwargs = settings.get("weight"), settings.get("kwargs", {})
     if not isinstance(weight, int | float) or isinstance(weight, bool):
         raise ConfigError(f"reward {name!r} has the weight {weight!r}; give it a number, for example {name}: 1.0")
     if not isinstance(kwargs, Mapping):

@@ -1,12 +1,13 @@
 """The local engine: transformers' `generate`, with every prompt prefilled once and its cache repeated for its group.
 
-Log-probabilities are of the sampling distribution before top-p: `log_softmax(logits / temperature)`, the same quantity that the
-learner computes, so that policy ratios start at 1 and any disagreement between the two is a defect that shows.
-"""
+Log-probabilities are of the sampling distribution before top-p: `log_softmax(logits / temperature)`, the same
+quantity that the learner computes, so that policy ratios start at 1 and any disagreement between the two is a defect
+that shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from auscult.core.types import Rollout, Sampling
 from auscult.models.fingerprint import fingerprint
-from auscult.models.listener import Listener, Prompt
+from auscult.models.listener import Listener, Prompt, token_id
 
 
 class ReplyLogps(LogitsProcessor):
@@ -74,10 +75,10 @@ class LocalEngine:
         prefix = self.listener.prefill(prompts, "rollout")
         prefix = prefix.rows(torch.arange(len(prompts), device=self.listener.device).repeat_interleave(group))
         # generate() reads only the ids that the cache does not hold yet; the others count for their length alone.
-        pad = self.listener.tokenizer.pad_token_id
+        pad = token_id(self.listener.tokenizer, self.listener.tokenizer.pad_token)
         ids = torch.cat([torch.full_like(prefix.mask, pad), prefix.last[:, None]], dim=1)
         logps = ReplyLogps(sampling.temperature)
-        sequences = self.listener.generator().generate(
+        sequences = cast(Any, self.listener.generator()).generate(
             input_ids=ids,
             attention_mask=torch.cat([prefix.mask, torch.ones_like(prefix.mask[:, :1])], dim=1),
             past_key_values=prefix.cache,

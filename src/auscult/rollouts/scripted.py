@@ -1,4 +1,5 @@
-"""An engine that says what it is told: for tests of rewards, training and evaluation that must not depend on a model's mood."""
+"""An engine that says what it is told: for tests of rewards, training and evaluation that must not depend on a
+model's mood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rollouts on disk: one JSON line a group, exact to the bit, so that a killed step goes on with what it had already sampled."""
+"""Rollouts on disk: one JSON line a group, exact to the bit, so that a killed step goes on with what it had already
+sampled."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from auscult.core.types import Group, Parsed, Rollout, Sample, Score
 
 
 def write_groups(path: Path, groups: Sequence[Group]) -> None:
-    """All groups of a step, whole or not at all. The prompt's ids stand once a group; media stay where their samples are."""
+    """All groups of a step, whole or not at all. The prompt's ids stand once a group; media stay where their samples
+    are."""
     write_text(path, "".join(json.dumps(_row(group), ensure_ascii=False) + "\n" for group in groups))
 
 
 def read_groups(path: Path, samples: Sequence[Sample], policy: str) -> list[Group] | None:
-    """The groups that a killed step left for these samples and this policy; None when there are none or they are another's."""
+    """The groups that a killed step left for these samples and this policy; None when there are none or they are
+    another's."""
     if not path.is_file():
         return None
     rows = read_jsonl(path).rows

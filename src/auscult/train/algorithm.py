@@ -1,7 +1,7 @@
 """What an algorithm is: the options of a stage, and a function from a finished group to credits.
 
-The trainer is blind to which one it runs. It collects groups (demonstrations, or the rollouts that the algorithm asks for), takes the
-credits, and learns from them with the objective that the algorithm names. Algorithms hold no torch.
+The trainer is blind to which one it runs. It collects groups (demonstrations, or the rollouts that the algorithm asks
+for), takes the credits, and learns from them with the objective that the algorithm names. Algorithms hold no torch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from auscult.core.types import Credit, Group, Sampling
 
@@ -22,7 +22,7 @@ class Request:
     """Replies to each prompt."""
     sampling: Sampling
     """How they are drawn."""
-    rewards: Mapping[str, float]
+    rewards: Mapping[str, float | Mapping[str, Any]]
     """Weight of each reward by name or import path."""
 
 

@@ -1,9 +1,12 @@
 """Checkpoints: all that a stage needs to go on as if nothing had happened.
 
-`checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors`, `generators.safetensors` (torch's and NumPy's
-global generators) and `state.json` (step, optimiser steps, Python's generator). Nothing is pickled. What a stage draws for itself is
-seeded by its position; the global generators are kept for dropout and for rewards that a user wrote.
-"""
+`checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors`, `generators.safetensors`
+(torch's and NumPy's global generators) and `state.json` (step, optimiser steps, Python's generator). Nothing is
+pickled. What a stage draws for itself is seeded by its position; the global generators are kept for dropout and for
+rewards that a user wrote."""
+
+# torch ships partial types; what they leave unknown is not ours to annotate.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -78,7 +81,8 @@ def restore(path: Path, learner: Learner) -> None:
 
 
 def _moments(learner: Learner) -> dict[str, torch.Tensor]:
-    """AdamW's state by parameter name. A parameter that never had a gradient has none yet: zeros, as the optimiser begins."""
+    """AdamW's state by parameter name. A parameter that never had a gradient has none yet: zeros, as the optimiser
+    begins."""
     moments: dict[str, torch.Tensor] = {}
     for name, parameter in learner.parameters.items():
         state = learner.optimizer.state.get(parameter)

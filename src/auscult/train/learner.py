@@ -5,12 +5,15 @@
     replies   in chunks against a repetition of K', each chunk back-propagated at once and forgotten
     prompts   K is back-propagated once, with the gradients that gathered in K'
 
-The chain rule makes this the gradient of the plain computation (tested to 1e-5); memory is one prompt pass and one chunk of replies,
-whatever the size of the group. The loss is a weighted sum over reply tokens whose weights are fixed for the whole batch before it
-is cut into pieces, so no way of cutting changes the gradient.
+The chain rule makes this the gradient of the plain computation (tested to 1e-5); memory is one prompt pass and one
+chunk of replies, whatever the size of the group. The loss is a weighted sum over reply tokens whose weights are fixed
+for the whole batch before it is cut into pieces, so no way of cutting changes the gradient.
 
 Letters: P prompts, R replies, T reply tokens, M tokens that count, V vocabulary.
 """
+
+# torch ships partial types; what they leave unknown is not ours to annotate.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -25,14 +28,15 @@ from torch.utils.checkpoint import checkpoint
 
 from auscult.core.errors import RunError
 from auscult.core.types import Rollout
-from auscult.models.listener import Listener, Prefix, Prompt, map_cache
+from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, map_cache
 from auscult.train import objectives
 from auscult.train.algorithm import Objective
 from auscult.train.objectives import Tokens
 from auscult.train.options import Train
 
 HEAD_TOKENS = 4096
-"""Tokens whose logits exist at once: at 262,144 words in float32 that is 4 GiB, and far less for any other vocabulary."""
+"""Tokens whose logits exist at once: at 262,144 words in float32 that is 4 GiB, and far less for any other
+vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ class Tally:
 
 
 def token_weights(lessons: Sequence[Lesson], objective: Objective) -> list[float]:
-    """Weight of each reply token, by lesson. Imitation averages over all tokens of the batch; the policy gradient over replies
-    and, within one, over its tokens (arXiv 2402.03300, eq. 3)."""
+    """Weight of each reply token, by lesson. Imitation averages over all tokens of the batch; the policy gradient
+    over replies and, within one, over its tokens (arXiv 2402.03300, eq. 3)."""
     lengths = [len(lesson.rollout.reply_ids) for lesson in lessons]
     if objective.name == "imitate":
         return [1 / sum(lengths)] * len(lessons)
@@ -93,8 +97,8 @@ def backward(
 ) -> Tally:
     """Adds the gradient of the batch's loss to the parameters' `.grad`.
 
-    Lessons of advantage 0 have no gradient (without a KL term) and are not computed; they count in the weights all the same.
-    """
+    Lessons of advantage 0 have no gradient (without a KL term) and are not computed; they count in the weights all
+    the same."""
     tally = Tally()
     weights = token_weights(lessons, objective)
     live = [
@@ -128,7 +132,8 @@ def cut(prefix: Prefix) -> tuple[list[Tensor], Prefix]:
 def reply_logps(
     listener: Listener, prefix: Prefix, index: Tensor, ids: Tensor, mask: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies [R, T] of the reply tokens `ids` [R, T]; 0 on padding (`mask` [R, T] is 0 there)."""
+    """Log-probabilities and entropies [R, T] of the reply tokens `ids` [R, T]; 0 on padding (`mask` [R, T] is 0
+    there)."""
     hidden = listener.reply(prefix, index, ids, mask)
     counted = mask.bool()
     rows, targets = hidden[counted], ids[counted]  # [M, W], [M]: the head never sees padding or prompt
@@ -226,7 +231,7 @@ def _chunk_loss(
 def _sampled(rollout: Rollout) -> tuple[float, ...]:
     if rollout.logps is None:
         raise RunError(
-            "a rollout without log-probabilities cannot be learnt from by a policy gradient; use an engine that keeps them"
+            "a policy gradient cannot learn from a rollout without log-probabilities; use an engine that keeps them"
         )
     return rollout.logps
 
@@ -238,7 +243,7 @@ def _padded(rows: Sequence[Sequence[float]], mask: Tensor, dtype: torch.dtype) -
 
 
 def _tensors(prefix: Prefix) -> list[Tensor]:
-    return [tensor for layer in prefix.cache.layers for tensor in (layer.keys, layer.values)]
+    return [tensor for layer in attention_layers(prefix.cache) for tensor in (layer.keys, layer.values)]
 
 
 def _prefill_quietly(reference: Listener, prompts: Sequence[Prompt], options: Train) -> Prefix:

@@ -1,11 +1,11 @@
 """The one loop: collect groups, assign credit, learn from the credit, write everything down.
 
-Step n draws its samples, its sampling seed and its learning rate from its number alone, so a stage that was killed goes on from its
-newest checkpoint to the same weights, bit for bit on a CPU. The order of writing makes that so:
+Step n draws its samples, its sampling seed and its learning rate from its number alone, so a stage that was killed
+goes on from its newest checkpoint to the same weights, bit for bit on a CPU. The order of writing makes that so:
 
-    rollouts/step-n.jsonl   before anything is learnt from them; a killed step finds them there and does not sample again
-    metrics.jsonl           one row when the step is done
-    checkpoints/step-n+1    last; rows and rollouts of later steps are cut off when a run resumes from it
+    rollouts/step-n.jsonl   before anything is learnt from them; a killed step finds them there and does not sample
+    again metrics.jsonl           one row when the step is done checkpoints/step-n+1    last; rows and rollouts of
+    later steps are cut off when a run resumes from it
 """
 
 from __future__ import annotations

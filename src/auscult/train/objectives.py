@@ -1,8 +1,7 @@
 """From log-probabilities to a loss: pure functions, one a way of learning.
 
-Shapes: R rollouts, T reply tokens, right-padded. `weight` [R, T] is 0 on padding and sums to 1 over the whole batch of a step, so that
-a loss over the batch is the plain sum of the losses over any way of cutting it into pieces.
-"""
+Shapes: R rollouts, T reply tokens, right-padded. `weight` [R, T] is 0 on padding and sums to 1 over the whole batch
+of a step, so that a loss over the batch is the plain sum of the losses over any way of cutting it into pieces."""
 
 from __future__ import annotations
 
@@ -41,7 +40,8 @@ def clip(tokens: Tokens, epsilon: float) -> Tensor:
 
 
 def kl(tokens: Tokens) -> Tensor:
-    """Divergence from the reference by the k3 estimator, exp(d) - d - 1 with d = log ref - log p (arXiv 2402.03300, eq. 4)."""
+    """Divergence from the reference by the k3 estimator, exp(d) - d - 1 with d = log ref - log p (arXiv 2402.03300,
+    eq. 4)."""
     if tokens.reference is None:
         return tokens.logps.new_zeros(())
     delta = tokens.reference - tokens.logps

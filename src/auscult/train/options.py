@@ -29,6 +29,7 @@ class Train:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the passes; auto is bfloat16 on a GPU that has it and float32 elsewhere. Weights stay float32."""
     agreement: float = 0.05
-    """The run stops when learner and rollouts differ by more than this, mean |log-prob difference| before the first update."""
+    """The run stops when learner and rollouts differ by more than this, mean |log-prob difference| before the first
+    update."""
     save_every: int = 1
     """Steps between checkpoints: what a kill can cost."""

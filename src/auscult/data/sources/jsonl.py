@@ -6,6 +6,7 @@ With `heldout`, the second file is held out as it is, and no group of it may occ
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +38,19 @@ class Source(source.Source):
         chosen = train if name == "train" else heldout
         for sample in chosen:
             if not sample.answers:
-                raise DataError(
-                    f"{self.root}: sample {sample.id!r} has no answer to learn from or to compare with; add it"
-                )
+                raise DataError(f"{self.root}: sample {sample.id!r} has no answer; add it, or remove the row")
         return source.Listed(tuple(chosen))
 
     def _sides(self, seed: int) -> tuple[list[Sample], list[Sample]]:
         samples = jsonl.read(Path(self.root))
         if self.heldout is not None:
             return samples, jsonl.read(Path(self.heldout))
-        held = split_groups([group_of(sample) for sample in samples], self.heldout_share, seed)
-        train = [sample for sample in samples if group_of(sample) not in held]
-        return train, [sample for sample in samples if group_of(sample) in held]
+        groups = [self._group(sample) for sample in samples]
+        held = split_groups(groups, self.heldout_share, seed)
+        train = [sample for sample, group in zip(samples, groups, strict=True) if group not in held]
+        return train, [sample for sample, group in zip(samples, groups, strict=True) if group in held]
+
+    def _group(self, sample: Sample) -> str:
+        """Its group, else its recording as seen from the file's folder: the same split on every machine."""
+        home = os.path.realpath(Path(self.root).parent)
+        return sample.group or os.path.relpath(group_of(sample), home)

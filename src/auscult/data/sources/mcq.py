@@ -11,14 +11,15 @@ choices itself. The answer must then name one of them by text, letter or both ("
 an answer without options ("(A) 3 sounds" to a question that lists none) says nothing, and is cut off.
 
 Rows of the last kind, and rows whose `split` is a test, come from a benchmark: they can be held out, never trained on.
-They are kept as published, also where two choices are the same or the answer is none of them (MMAU has such rows): a
-score's denominator is all rows. In any other file that is an error.
+They are kept as published, even if an answer were none of its choices, because a score's denominator is all rows; in
+any other file that is an error.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ SPEAKERS: dict[str, Role] = {
 _INLINE = re.compile(r"\(([A-Z])\)[ \t]*(\S.*?)[ \t]*[,;]?(?=[ \t]*\([A-Z]\)|[ \t]*<sound>|[ \t]*$)", re.MULTILINE)
 _LISTED = re.compile(r"^[ \t]*([A-Z])[.):][ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 _LETTER = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])\s+(?=\S)")
+_FINISHED = re.compile(r"(?:^|[.?!:;\n]|<sound>)\s*$")
 _BRACKETED = re.compile(r"\s*\([A-Z]\)\s+(?=\S)")  # of an open answer only this is cut off: "J. Bach" is a name
 
 
@@ -104,7 +106,7 @@ def read(path: Path, audio_root: Path | None = None, group: str = "") -> list[tu
 
 
 def items(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """The rows of the list: where each stands (`data.json[3]`), its number and itself."""
+    """The rows of the list: where each stands (`data.json[3]`), its number, and the row."""
     value = rows.load_json(rows.read_text(path), str(path))
     if not isinstance(value, list) or not value:
         raise DataError(f"{path}: not a JSON list of rows; write [{{...}}, ...]")
@@ -132,13 +134,15 @@ def sample_of(row: dict[str, Any], where: str, number: int, audio_root: Path, gr
     choices = strip_letters(rows.texts(row.get("choices"), "choices", where))
     if not choices:
         question, choices = pull_choices(question)
+    if not choices and reply is not None and _BRACKETED.match(reply) and "(A)" in question:
+        raise DataError(f"{where}: the answer names an option, but the question lists them unclearly; add `choices`")
     turns[-1] = (role, question)
     return Sample(
         id=_id(row, number),
         turns=_placed(turns, sounds, where),
         answers=() if reply is None else (resolve(reply, choices),),
         choices=choices,
-        group=str(rows.required(row, group, where)) if group else sounds[0].path or "",
+        group=str(rows.required(row, group, where)) if group else os.path.normpath(_names(row, where)[0]),
         tags=_tags(row, where),
     )
 
@@ -148,12 +152,17 @@ def _id(row: dict[str, Any], number: int) -> str:
 
 
 def _sounds(row: dict[str, Any], where: str, audio_root: Path) -> list[Audio]:
+    return [rows.audio(name, where, audio_root) for name in _names(row, where)]
+
+
+def _names(row: dict[str, Any], where: str) -> tuple[str, ...]:
+    """The recordings as the row names them; the split goes by these, so that it is the same on every machine."""
     key = "audio_id" if "audio_id" in row and "sound" not in row else "sound"
     value = rows.required(row, key, where)
-    listed = value if isinstance(value, list) else [value]
-    if not listed:
+    names = rows.texts(value, key, where) if isinstance(value, list) else (rows.text(value, key, where),)
+    if not names:
         raise DataError(f"{where}: `{key}` is an empty list; name the recording")
-    return [rows.audio(rows.text(item, key, where), f"{where}: `{key}`", audio_root) for item in listed]
+    return names
 
 
 def _refuse(row: dict[str, Any], keys: tuple[str, ...], beside: str, where: str) -> None:
@@ -207,15 +216,17 @@ def _placed(turns: list[tuple[Role, str]], sounds: list[Audio], where: str) -> t
 def pull_choices(text: str) -> tuple[str, tuple[str, ...]]:
     """The text without its list of options, and the options: "(A) dog (B) cat", or lines "A. dog".
 
-    At least two letters from A on, with nothing between the options; else the text is left as it is.
+    At least two letters from A on, with nothing between the options, after a finished sentence, its colon or its mark:
+    "Is (A) louder than (B)?" lists nothing. Else the text is left as it is.
     """
     for pattern in (_INLINE, _LISTED):
         found = list(pattern.finditer(text))
         letters = "".join(match[1] for match in found)
         gaps = [text[one.end() : two.start()] for one, two in pairwise(found)]
         if len(found) > 1 and letters == ascii_uppercase[: len(found)] and not any(gap.strip() for gap in gaps):
-            rest = text[: found[0].start()].rstrip() + "\n" + text[found[-1].end() :].lstrip()
-            return rest.strip(), tuple(match[2] for match in found)
+            stem, rest = text[: found[0].start()], text[found[-1].end() :]
+            if _FINISHED.search(stem):
+                return f"{stem.rstrip()}\n{rest.lstrip()}".strip(), tuple(match[2] for match in found)
     return text, ()
 
 
@@ -240,7 +251,7 @@ def resolve(answer: str, choices: tuple[str, ...]) -> str:
 
 
 def _tags(row: dict[str, Any], where: str) -> dict[str, str]:
-    """Every other key becomes a tag, in JSON unless it is text or texts; one that looks like a known key misspelt is refused."""
+    """Every other key becomes a tag, in JSON unless it is text or texts; a known key misspelt is refused."""
     tags: dict[str, str] = {}
     for key, value in row.items():
         if key in KEYS and key != "duration":

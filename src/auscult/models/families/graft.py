@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from auscult.core.forms import form
 from auscult.models import family
+from auscult.models.graft_shape import Shape
 from auscult.models.wording import Wording
 
 if TYPE_CHECKING:
@@ -16,29 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(family.Model):
-    """Shape of a listener that is made from nothing: a random encoder on a random Gemma 3 text model."""
-
-    width: int = 128
-    """Width of the language model."""
-    layers: int = 4
-    """Layers of the language model."""
-    heads: int = 4
-    """Attention heads; half as many key/value heads."""
-    encoder_width: int = 128
-    """Width of the audio encoder."""
-    encoder_layers: int = 2
-    """Layers of the audio encoder."""
-    encoder_dropout: float = 0.0
-    """Dropout in the audio encoder, in supervised training only."""
-    mels: int = 80
-    """Mel bands of the log-mel features."""
-    pool: int = 4
-    """Pairs of 10 ms feature rows that become one audio token: 4 is 80 ms."""
-    vocabulary: int = 512
-    """Tokens at most; 256 of them are bytes."""
-    max_seconds: float = 30.0
-    """Longest clip that is heard whole, seconds."""
+class Model(family.Model, Shape):
+    """Options of a graft: the shape of a random encoder on a random Gemma 3 text model, or `path` of a saved one."""
 
     def build(self, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
         from auscult.models import graft_listener  # loads torch, which a recipe's --help does without

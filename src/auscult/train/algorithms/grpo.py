@@ -3,15 +3,17 @@
     advantage_i = r_i - mean(r)                     the group is its own baseline; no critic
     advantage_i = (r_i - mean(r)) / (std(r) + 1e-4)  with `scale: true`, as in the paper
 
-Dividing by the deviation weighs groups that are nearly decided as much as open ones (Liu et al. 2025, arXiv 2503.20783, section
-3.1), so it is an option here and not the default. A group whose rewards are all equal has advantages 0 and teaches nothing.
-A rollout that could not be scored is left out of the group's mean; it is counted by the rubric's statistics.
-"""
+Dividing by the deviation weighs groups that are nearly decided as much as open ones (Liu et al. 2025, arXiv
+2503.20783, section 3.1), so it is an option here and not the default. A group whose rewards are all equal has
+advantages 0 and teaches nothing. A rollout that could not be scored is left out of the group's mean; it is counted by
+the rubric's statistics."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
+from typing import Any
 
 from auscult.core.types import Credit, Group, Sampling
 from auscult.train import algorithm
@@ -30,8 +32,8 @@ class Algorithm(algorithm.Algorithm):
     """Nucleus of the rollouts; log-probabilities are always those of the whole distribution."""
     max_tokens: int = 64
     """Longest reply, tokens."""
-    rewards: dict[str, float] = field(default_factory=lambda: {"choice": 1.0, "form": 0.1})
-    """Weight of each reward by name, or by import path package.module:function."""
+    rewards: Mapping[str, float | Mapping[str, Any]] = field(default_factory=lambda: {"choice": 1.0, "form": 0.1})
+    """Weight of each reward by name or import path, or {weight, function, kwargs}."""
     scale: bool = False
     """Divide advantages by the group's standard deviation."""
     clip: float = 0.2

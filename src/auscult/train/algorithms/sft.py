@@ -2,8 +2,8 @@
 
     loss = - mean over target tokens of log p(token | prompt, tokens before it)
 
-The prompt is never trained on. Demonstrations are written by the run's form, so they look exactly as a reward will want them.
-"""
+The prompt is never trained on. Demonstrations are written by the run's form, so they look exactly as a reward will
+want them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,434 @@
+"""What is in a data set, and what is wrong with it, before a GPU is rented: `auscult data check FILE`.
+
+Reads native JSONL, question lists in JSON, a folder of recordings, or a `Source`; goes on after every problem, and
+reports each with its reason, file and row. By default recordings are checked as far as their headers go (is it there,
+whole, long enough for its section?); `decode=True` decodes every one of them.
+
+Problems of rows: `bad_row` (not in the shape of its format), `duplicate_id`, `no_media`, `no_question`, `no_answer`,
+`answer_not_a_choice`, `choices_repeat`, `contradiction` (same recording, question and choices, another answer),
+`question_repeats` (and the same answer), `duration_differs` (from what the row says).
+Problems of recordings: the reasons of `media.audio.REASONS`, `hash_differs`, and, when decoded, `silent`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from auscult.core.answer import normal
+from auscult.core.errors import DataError, MediaError
+from auscult.core.types import Audio, Sample, Turn
+from auscult.data import jsonl, rows
+from auscult.data.folders import walk
+from auscult.data.source import Source
+from auscult.data.sources import mcq
+from auscult.data.sources.sounds import EXTENSIONS
+from auscult.data.splits import group_of
+from auscult.media.audio import Header, check_section, content_hash, read_header
+from auscult.media.audio import decode as decode_audio
+
+SHOWN = 3
+"""Examples of each reason that `Report.lines` prints."""
+TOP = 20
+"""Answers, and values of a tag, that a report lists; it counts all."""
+DURATION_SLACK = 0.5
+"""Seconds by which a recording may differ from the `duration` that its row states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with one row."""
+
+    reason: str
+    """Short stable word for counting."""
+    file: str
+    """The data file, or the recording itself in a folder of recordings."""
+    row: str
+    """Line number (JSONL), place from 0 (JSON list), or place in a split; empty for a file of its own."""
+    message: str
+    """The sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often each value occurs."""
+
+    distinct: int
+    """Number of different values."""
+    top: Mapping[str, int]
+    """The most frequent ones with their counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """Lengths of the sections that are heard, one for each time that a row names one; seconds."""
+
+    total: float
+    """Sum."""
+    min: float
+    """Shortest."""
+    median: float
+    """Middle."""
+    max: float
+    """Longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found."""
+
+    target: str
+    """What was checked."""
+    kind: str
+    """`jsonl`, `mcq`, `folder` or `source`."""
+    decoded: bool
+    """Whether every recording was decoded, or only its header read."""
+    rows: int
+    """All rows, the bad ones included."""
+    sound_rows: int
+    """Rows without any problem."""
+    groups: int
+    """Clips, speakers, patients or videos that must not cross a split."""
+    tags: Mapping[str, Tally]
+    """Values of each tag."""
+    choices: Mapping[int, int]
+    """Rows by their number of choices; 0 is an open question."""
+    answers: Tally
+    """First answers, wrapping and letter case aside."""
+    majority: float | None
+    """Accuracy of always giving the commonest answer; None without answers."""
+    chance: float | None
+    """Accuracy of choosing at random, over rows with choices; None without any."""
+    positions: Mapping[int, int]
+    """Rows by the place of the answer among the choices, from 0."""
+    recordings: int
+    """Different files."""
+    durations: Durations | None
+    """Of what is heard; None when no length is known."""
+    rates: Mapping[int, int]
+    """Recordings by sample rate, Hz."""
+    channels: Mapping[int, int]
+    """Recordings by number of channels."""
+    containers: Mapping[str, int]
+    """Recordings by file format."""
+    problems: tuple[Problem, ...]
+    """All that is wrong, in order of the rows."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the check, in sentences."""
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How often each reason occurs, the commonest first."""
+        return dict(Counter(problem.reason for problem in self.problems).most_common())
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {**asdict(self), "reasons": self.reasons}
+
+    def lines(self) -> list[str]:
+        """The report for a person."""
+        return [*self._contents(), *self._problems()]
+
+    def _contents(self) -> Iterator[str]:
+        yield f"{self.target}: {self.rows} rows ({self.kind}), {self.sound_rows} without a problem"
+        yield f"groups      {self.groups}"
+        heard = "decoded" if self.decoded else "headers read"
+        yield f"recordings  {self.recordings} files ({heard}): {_listed(self.containers)}"
+        yield f"            rates {_listed(self.rates, ' Hz')}; channels {_listed(self.channels)}"
+        if self.durations:
+            d = self.durations
+            yield f"durations   {d.total / 3600:.2f} h; min {d.min:.2f} s, median {d.median:.2f} s, max {d.max:.2f} s"
+        if self.kind != "folder":
+            yield f"choices     {_listed(self.choices)}"
+        if self.majority is not None:
+            first = next(iter(self.answers.top))
+            yield f"answers     {self.answers.distinct} different; always {first!r} is right in {self.majority:.1%}"
+        if self.chance is not None:
+            place, count = max(self.positions.items(), key=lambda item: item[1], default=(0, 0))
+            share = count / max(1, sum(self.positions.values()))
+            yield f"            chance {self.chance:.1%}; always choice number {place + 1} is right in {share:.1%}"
+        for key, tally in self.tags.items():
+            yield f"tag {key}: {tally.distinct} values, {_listed(dict(list(tally.top.items())[:SHOWN]))}"
+        yield from self.notes
+
+    def _problems(self) -> Iterator[str]:
+        if not self.problems:
+            yield "no problems"
+        for reason, count in self.reasons.items():
+            yield f"{reason}: {count}"
+            examples = [problem for problem in self.problems if problem.reason == reason]
+            yield from (f"    {problem.message}" for problem in examples[:SHOWN])
+            if count > SHOWN:
+                yield f"    and {count - SHOWN} more"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row, or why it is none."""
+
+    file: str
+    row: str
+    where: str
+    """File and row as a person would look for them."""
+    sample: Sample | None = None
+    error: str = ""
+
+    def problem(self, reason: str, sentence: str) -> Problem:
+        named = sentence.startswith(self.where)  # as the errors of a row or of a folder's recording do
+        return Problem(reason, self.file, self.row, sentence if named else f"{self.where}: {sentence}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A recording, as far as it could be checked."""
+
+    header: Header | None = None
+    seconds: float | None = None
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+def check(
+    target: Path | str | Source, *, decode: bool = False, audio_root: Path | None = None, workers: int = 4
+) -> Report:
+    """Check a data file, a folder of recordings, or a source; `audio_root` is for question lists in JSON.
+
+    Recordings are read by `workers` threads. Raises DataError only when there is nothing to check at all: no such file,
+    no JSON, an empty list, a folder without recordings.
+    """
+    kind, found, notes = _rows(target, audio_root)
+    media = _media(found)
+    with ThreadPoolExecutor(workers) as pool:
+        heard = dict(zip(media, pool.map(lambda audio: _hear(audio, decode), media.values()), strict=True))
+    problems = [problem for row in found for problem in _own(row, heard)]
+    problems += _across(found)
+    places = {(row.file, row.row): number for number, row in enumerate(found)}
+    problems.sort(key=lambda problem: places[problem.file, problem.row])
+    name = str(target) if not isinstance(target, Source) else type(target).__module__
+    return _report(name, kind, decode, found, heard, problems, notes)
+
+
+def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, list[_Row], tuple[str, ...]]:
+    if isinstance(target, Source):
+        return "source", *_source_rows(target)
+    path = Path(target)
+    if path.is_dir():
+        found, others = _folder_rows(path)
+        return "folder", found, others
+    if rows.read_text(path).lstrip().startswith("["):
+        return "mcq", list(_mcq_rows(path, audio_root)), ()
+    found = list(_native_rows(path))
+    if not found:
+        raise DataError(f"{path}: no rows; write one sample a line")
+    return "jsonl", found, ()
+
+
+def _native_rows(path: Path) -> Iterator[_Row]:
+    for number, text in jsonl.lines(path):
+        where = f"{path}:{number}"
+        try:
+            sample = jsonl.sample_of(rows.load_json(text, where), where, path.parent)
+            yield _Row(str(path), str(number), where, sample)
+        except DataError as error:
+            yield _Row(str(path), str(number), where, error=str(error))
+
+
+def _mcq_rows(path: Path, audio_root: Path | None) -> Iterator[_Row]:
+    for where, number, row in mcq.items(path):
+        try:
+            sample = mcq.sample_of(row, where, number, audio_root or path.parent)
+            yield _Row(str(path), str(number), where, sample)
+        except DataError as error:
+            yield _Row(str(path), str(number), where, error=str(error))
+
+
+def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
+    """One row for each recording; the folder that it lies in is its class."""
+    files = walk(path, (".*",))
+    recordings = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    if not recordings:
+        raise DataError(f"{path}: {len(files)} files, but no recordings ({' '.join(EXTENSIONS)}); name another folder")
+    others = Counter(file.suffix or file.name for file in files if file.suffix.lower() not in EXTENSIONS)
+    notes = (f"{sum(others.values())} other files were left out: {_listed(others)}",) if others else ()
+    samples = [
+        Sample(str(file), (Turn("user", (Audio(str(file)),)),), (), tags={"folder": file.parent.name})
+        for file in recordings
+    ]
+    return [_Row(sample.id, "", sample.id, sample) for sample in samples], notes
+
+
+def _source_rows(target: Source) -> tuple[list[_Row], tuple[str, ...]]:
+    found: list[_Row] = []
+    notes: list[str] = []
+    for name in ("train", "heldout"):
+        samples = target.split(name, 0)
+        if samples.size is None:
+            notes.append(f"the {name} split never ends and was left out")
+        else:
+            found += [_Row(name, str(n), f"{name}[{n}]", samples[n]) for n in range(samples.size)]
+    return found, tuple(notes)
+
+
+def _key(audio: Audio) -> tuple[Any, ...]:
+    return audio.path, audio.start, audio.end, audio.sha256
+
+
+def _audios(row: _Row) -> list[Audio]:
+    return [part for part in row.sample.media if isinstance(part, Audio)] if row.sample else []
+
+
+def _media(found: Iterable[_Row]) -> dict[tuple[Any, ...], Audio]:
+    return {_key(audio): audio for row in found for audio in _audios(row)}
+
+
+def _hear(audio: Audio, decoded: bool) -> _Heard:
+    try:
+        header = read_header(audio)
+    except MediaError as error:
+        return _Heard(problems=((error.reason, str(error)),))
+    problems: list[tuple[str, str]] = []
+    seconds = None
+    try:
+        seconds = check_section(audio, header=header)
+        if decoded and not decode_audio(audio, header.rate).any():
+            problems.append(("silent", f"{audio.path} is silent from beginning to end; leave it out"))
+        if audio.path and audio.sha256 and content_hash(audio.path) != audio.sha256:
+            problems.append(("hash_differs", f"{audio.path} is not the file that was written down; fetch it again"))
+    except MediaError as error:
+        problems.append((error.reason, str(error)))
+    return _Heard(header, seconds, tuple(problems))
+
+
+def _own(row: _Row, heard: Mapping[tuple[Any, ...], _Heard]) -> Iterator[Problem]:
+    """What is wrong with a row by itself."""
+    sample = row.sample
+    if sample is None:
+        yield row.problem("bad_row", row.error)
+        return
+    for audio in _audios(row):
+        yield from (row.problem(*problem) for problem in heard[_key(audio)].problems)
+    if not row.row:  # a recording of a folder, which asks nothing
+        return
+    yield from (row.problem(*flaw) for flaw in rows.flaws(sample))
+    if not sample.answers:
+        yield row.problem("no_answer", "nothing to learn from or to compare with; add the answer")
+    if len(set(sample.choices)) < len(sample.choices):
+        yield row.problem("choices_repeat", f"choices {list(sample.choices)} are not all different; make them differ")
+    stated, lengths = sample.tags.get("duration"), [heard[_key(audio)].seconds for audio in _audios(row)]
+    known = [seconds for seconds in lengths if seconds is not None]
+    if stated is not None and known and len(known) == len(lengths):
+        yield from _duration(row, stated, sum(known))
+
+
+def _duration(row: _Row, stated: str, seconds: float) -> Iterator[Problem]:
+    try:
+        wrong = abs(float(stated) - seconds) > DURATION_SLACK
+    except ValueError:
+        wrong = True
+    if wrong:
+        yield row.problem("duration_differs", f"`duration` is {stated}, but {seconds:.2f} s are heard; correct it")
+
+
+def _across(found: Sequence[_Row]) -> Iterator[Problem]:
+    """What is wrong with rows beside one another: ids twice, questions twice, and questions with two answers."""
+    ids: dict[str, _Row] = {}
+    asked: dict[tuple[Any, ...], _Row] = {}
+    for row in found:
+        sample = row.sample
+        if sample is None or not row.row:
+            continue
+        if (first := ids.setdefault(sample.id, row)) is not row:
+            yield row.problem("duplicate_id", f"the id {sample.id!r} is {first.where}'s too; give each row its own")
+        earlier = asked.setdefault(_question(sample), row)
+        if earlier is row or earlier.sample is None:
+            continue
+        if _answers(earlier.sample) == _answers(sample):
+            yield row.problem("question_repeats", f"asks the same as {earlier.where}; remove one of them")
+        else:
+            sentence = (
+                f"{sample.answers[:1]} here, {earlier.sample.answers[:1]} in {earlier.where}; correct one of them"
+            )
+            yield row.problem("contradiction", f"the same question has two answers, {sentence}")
+
+
+def _question(sample: Sample) -> tuple[Any, ...]:
+    turns = tuple(
+        (turn.role, *(part.casefold().strip() if isinstance(part, str) else _key_of(part) for part in turn.content))
+        for turn in sample.turns
+    )
+    return turns, frozenset(sample.choices)
+
+
+def _key_of(part: Any) -> tuple[Any, ...]:
+    return _key(part) if isinstance(part, Audio) else (part.sha256,)
+
+
+def _answers(sample: Sample) -> frozenset[str]:
+    return frozenset(normal(answer) for answer in sample.answers)
+
+
+def _report(
+    target: str,
+    kind: str,
+    decoded: bool,
+    found: Sequence[_Row],
+    heard: Mapping[tuple[Any, ...], _Heard],
+    problems: Sequence[Problem],
+    notes: tuple[str, ...],
+) -> Report:
+    samples = [row.sample for row in found if row.sample]
+    bad = {(problem.file, problem.row) for problem in problems}
+    answers = Counter(normal(sample.answers[0]) for sample in samples if sample.answers)
+    offered = [sample for sample in samples if sample.choices]
+    headers = {key[0] or key: known.header for key, known in heard.items() if known.header}
+    return Report(
+        target=target,
+        kind=kind,
+        decoded=decoded,
+        rows=len(found),
+        sound_rows=sum((row.file, row.row) not in bad for row in found),
+        groups=len({group_of(sample) for sample in samples}),
+        tags=_tags(samples),
+        choices={} if kind == "folder" else dict(sorted(Counter(len(sample.choices) for sample in samples).items())),
+        answers=Tally(len(answers), dict(answers.most_common(TOP))),
+        majority=max(answers.values()) / answers.total() if answers else None,
+        chance=sum(1 / len(sample.choices) for sample in offered) / len(offered) if offered else None,
+        positions=_positions(offered),
+        recordings=len({key[0] or key for key in heard}),
+        durations=_durations([heard[_key(audio)].seconds for row in found for audio in _audios(row)]),
+        rates=dict(Counter(header.rate for header in headers.values()).most_common()),
+        channels=dict(Counter(header.channels for header in headers.values()).most_common()),
+        containers=dict(Counter(header.container for header in headers.values()).most_common()),
+        problems=tuple(problems),
+        notes=notes,
+    )
+
+
+def _tags(samples: Iterable[Sample]) -> dict[str, Tally]:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        for key, value in sample.tags.items():
+            counts[key][value] += 1
+    return {key: Tally(len(values), dict(values.most_common(TOP))) for key, values in sorted(counts.items())}
+
+
+def _positions(offered: Iterable[Sample]) -> dict[int, int]:
+    places = Counter(
+        sample.choices.index(sample.answers[0])
+        for sample in offered
+        if sample.answers and sample.answers[0] in sample.choices
+    )
+    return dict(sorted(places.items()))
+
+
+def _durations(lengths: Iterable[float | None]) -> Durations | None:
+    known = [seconds for seconds in lengths if seconds is not None]
+    return Durations(sum(known), min(known), median(known), max(known)) if known else None
+
+
+def _listed(counts: Mapping[Any, int], unit: str = "") -> str:
+    return ", ".join(f"{value}{unit} ({count})" for value, count in counts.items()) or "none"

@@ -1,0 +1,421 @@
+"""The reader of answers: cases by hand, the property that an option always reads back, and hostile replies."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auscult.core.answer import clean, normal, read_answer, same_answer
+
+SEVERAL, NONE, EMPTY = "!several_answers", "!not_a_choice", "!empty"
+PETS = ("cat", "dog", "cow", "hen")
+TONES = ("tone", "low tone", "high tone")
+WAYS = ("From far to near", "From near to far", "Stays near")
+COUNTS = ("2", "3", "1", "10")
+DEEP = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis")
+NOTES = ("C", "A", "B")
+CHORDS = ("Cm", "CM", "G7")
+TWICE = ("dog", "cat", "dog")
+TEMPI = ("120 bpm", "12 bpm", "-5 dB", "5 dB")
+CASES = (
+    # the option's own text
+    (PETS, "dog", "dog"),
+    (PETS, "Dog", "dog"),
+    (PETS, "  DOG \n", "dog"),
+    (PETS, "dog.", "dog"),
+    (PETS, "dog...", "dog"),
+    (PETS, "dog…", "dog"),
+    (PETS, "dog。", "dog"),
+    (PETS, '"dog"', "dog"),
+    (PETS, "'dog.'", "dog"),
+    (PETS, "“dog”", "dog"),
+    (PETS, "«dog»", "dog"),
+    (PETS, "「dog」", "dog"),
+    (PETS, "**dog**", "dog"),
+    (PETS, "*dog*", "dog"),
+    (PETS, "__dog__", "dog"),
+    (PETS, "_**dog**_", "dog"),
+    (PETS, "`dog`", "dog"),
+    (PETS, "```\ndog\n```", "dog"),
+    (PETS, "- dog", "dog"),
+    (PETS, "* dog", "dog"),
+    (PETS, "# dog", "dog"),
+    (PETS, "> dog", "dog"),
+    (PETS, "<b>dog</b>", "dog"),
+    (PETS, "<answer>dog</answer>", "dog"),
+    (PETS, "$dog$", "dog"),
+    (PETS, r"\text{dog}", "dog"),
+    (PETS, r"$\mathrm{dog}$", "dog"),
+    (PETS, r"\(dog\)", "dog"),
+    (PETS, "d\u200bog\ufeff", "dog"),
+    # its letter, alone
+    (PETS, "B", "dog"),
+    (PETS, "b", "dog"),
+    (PETS, "A", "cat"),
+    (PETS, "a", "cat"),
+    (PETS, "(B)", "dog"),
+    (PETS, "(b)", "dog"),
+    (PETS, "[B]", "dog"),
+    (PETS, "{B}", "dog"),
+    (PETS, "B.", "dog"),
+    (PETS, "B)", "dog"),
+    (PETS, "B:", "dog"),
+    (PETS, "(B).", "dog"),
+    (PETS, "**B**", "dog"),
+    (PETS, "**B.**", "dog"),
+    (PETS, "$B$", "dog"),
+    (PETS, "Option B", "dog"),
+    (PETS, "option (b)", "dog"),
+    (PETS, "Choice B.", "dog"),
+    (PETS, "Answer B", "dog"),
+    (PETS, "<b>B</b>", "dog"),
+    (PETS, "E", NONE),
+    (PETS, "(E)", NONE),
+    (DEEP, "I", "ibis"),
+    (DEEP, "(E)", "elk"),
+    (DEEP, "Option H", "hen"),
+    # letter and text that agree, or do not
+    (PETS, "B. dog", "dog"),
+    (PETS, "B) dog", "dog"),
+    (PETS, "(B) dog", "dog"),
+    (PETS, "(B) Dog.", "dog"),
+    (PETS, "B: dog", "dog"),
+    (PETS, "B - dog", "dog"),
+    (PETS, "B – dog", "dog"),
+    (PETS, "B — dog", "dog"),
+    (PETS, "B dog", "dog"),
+    (PETS, "b) dog", "dog"),
+    (PETS, "[B] dog", "dog"),
+    (PETS, "**B.** dog", "dog"),
+    (PETS, "**B**: dog", "dog"),
+    (PETS, 'B. "dog"', "dog"),
+    (PETS, "Option B: dog", "dog"),
+    (PETS, "B. A dog", "dog"),
+    (PETS, "B. cat", SEVERAL),
+    (PETS, "(A) dog", SEVERAL),
+    (PETS, "A - dog", SEVERAL),
+    (PETS, "B cat", SEVERAL),
+    (PETS, "E. dog", NONE),
+    (PETS, "B-dog", NONE),
+    # letter and an explanation
+    (PETS, "B - it barks twice", "dog"),
+    (PETS, "(B) because of the barking", "dog"),
+    (PETS, "B. The dog barks", "dog"),
+    (PETS, "B. The dog chases a cat", SEVERAL),
+    (PETS, "B. Or maybe C", SEVERAL),
+    (PETS, "A. B", SEVERAL),
+    (PETS, "B it barks", NONE),
+    (PETS, "a - it meows", NONE),
+    # the article
+    (PETS, "a dog", "dog"),
+    (PETS, "A dog", "dog"),
+    (PETS, "A dog.", "dog"),
+    (PETS, "The hen", "hen"),
+    (PETS, "a horse", NONE),
+    (PETS, "A horse barks", NONE),
+    (PETS, "a barking dog", NONE),
+    (("a tone", "the tone", "noise"), "tone", NONE),
+    (("a tone", "the tone", "noise"), "The tone", "the tone"),
+    # said in a sentence
+    (PETS, "Answer: dog", "dog"),
+    (PETS, "answer:dog", "dog"),
+    (PETS, "**Answer:** dog", "dog"),
+    (PETS, "**Answer**: B", "dog"),
+    (PETS, "Final answer: (B) dog", "dog"),
+    (PETS, "The answer is dog.", "dog"),
+    (PETS, "The answer is: B", "dog"),
+    (PETS, "The correct answer is (B) dog.", "dog"),
+    (PETS, "So, the answer is **B**.", "dog"),
+    (PETS, "Therefore the correct option is B.", "dog"),
+    (PETS, "My answer is a dog", "dog"),
+    (PETS, "Answer: A", "cat"),
+    (PETS, "the answer is a", "cat"),
+    (PETS, "I hear a dog.", NONE),
+    (PETS, "dog, I think", NONE),
+    (PETS, "It is not a dog", NONE),
+    (PETS, "hotdog", NONE),
+    (PETS, "dogs", NONE),
+    (PETS, "The answer is", EMPTY),
+    (PETS, "The answer isdog", NONE),
+    # boxes
+    (PETS, r"\boxed{B}", "dog"),
+    (PETS, r"$\boxed{\text{dog}}$", "dog"),
+    (PETS, r"We conclude \boxed{dog}.", "dog"),
+    (PETS, r"\boxed{B} and again \boxed{b}", "dog"),
+    (PETS, r"\boxed{B} or \boxed{C}", SEVERAL),
+    (PETS, r"\boxed{\boxed{B}}", "dog"),
+    (PETS, r"\boxed{B", NONE),
+    (PETS, r"\boxed{}", EMPTY),
+    # several
+    (PETS, "cat, dog", SEVERAL),
+    (PETS, "cat or dog", SEVERAL),
+    (PETS, "cat and dog", SEVERAL),
+    (PETS, "A, B", SEVERAL),
+    (PETS, "A or B", SEVERAL),
+    (PETS, "A/B", SEVERAL),
+    (PETS, "(A) (B)", SEVERAL),
+    (PETS, "(A) cat (B) dog (C) cow (D) hen", SEVERAL),
+    (PETS, "A. cat\nB. dog\nC. cow\nD. hen", SEVERAL),
+    (PETS, "A B C D A B C D", SEVERAL),
+    (PETS, "cat dog cow hen", SEVERAL),
+    (PETS, "Answer: A\nAnswer: B", SEVERAL),
+    (PETS, "dog\ncat", SEVERAL),
+    (PETS, "B, not A", SEVERAL),
+    (PETS, "B\nB", "dog"),
+    (PETS, "B\ndog", "dog"),
+    (PETS, "dog, B", "dog"),
+    (PETS, "Answer: B\nAnswer: dog", "dog"),
+    # options that contain one another
+    (TONES, "tone", "tone"),
+    (TONES, "low tone", "low tone"),
+    (TONES, "a low tone", "low tone"),
+    (TONES, "B. low tone", "low tone"),
+    (TONES, "A. low tone", SEVERAL),
+    (TONES, "A. tone", "tone"),
+    (TONES, "B. tone", SEVERAL),
+    (TONES, "lower tone", NONE),
+    (TONES, "very low tone", NONE),
+    (TONES, "low tone or tone", SEVERAL),
+    (TONES, "B - I hear a low tone here", "low tone"),
+    (("tone", "tone burst"), "B - I hear a tone burst here", "tone burst"),
+    (WAYS, "From far to near", "From far to near"),
+    (WAYS, "from near to far.", "From near to far"),
+    (WAYS, "near to far", NONE),
+    (WAYS, "far near from to", NONE),
+    (WAYS, "B. From far to near", SEVERAL),
+    # options that are numbers
+    (COUNTS, "3", "3"),
+    (COUNTS, "3.", "3"),
+    (COUNTS, "B", "3"),
+    (COUNTS, "B. 3", "3"),
+    (COUNTS, "1", "1"),
+    (COUNTS, "10", "10"),
+    (COUNTS, "13", NONE),
+    (COUNTS, "B. 2", SEVERAL),
+    (COUNTS, "two", NONE),
+    (TEMPI, "120 bpm", "120 bpm"),
+    (TEMPI, "12 BPM", "12 bpm"),
+    (TEMPI, "20 bpm", NONE),
+    (TEMPI, "-5 dB", "-5 dB"),
+    (TEMPI, "C. -5 dB", "-5 dB"),
+    (TEMPI, "C -5 dB", "-5 dB"),
+    (TEMPI, "D - 5 dB", "5 dB"),
+    (("10²", "102"), "10²", "10²"),
+    (("10²", "102"), "102", "102"),
+    (("1½ s", "11/2 s"), "1½ s", "1½ s"),
+    # options that are letters, that differ only in case, that are given twice, that look wrapped
+    (NOTES, "A", "A"),
+    (NOTES, "B", "B"),
+    (NOTES, "A. C", "C"),
+    (NOTES, "A.", "A"),
+    (NOTES, "(A)", "C"),
+    (NOTES, "A)", "C"),
+    (NOTES, "Option A", "C"),
+    (NOTES, "(C) B", "B"),
+    (CHORDS, "Cm", "Cm"),
+    (CHORDS, "**CM**", "CM"),
+    (CHORDS, "cm", NONE),
+    (CHORDS, "B", "CM"),
+    (CHORDS, "A. Cm", "Cm"),
+    (TWICE, "dog", "dog"),
+    (TWICE, "A", "dog"),
+    (TWICE, "C. dog", "dog"),
+    (TWICE, "A, C", "dog"),
+    (("Answer: 5", "5"), "Answer: 5", "Answer: 5"),
+    (("Answer: 5", "5"), "5", "5"),
+    (("red, green", "green", "red"), "red, green", "red, green"),
+    (("red, green", "green", "red"), "green, red", SEVERAL),
+    (("low and high", "low", "high"), "Low and high.", "low and high"),
+    (("...", "dog"), "...", "..."),
+    # other scripts
+    (PETS, "Ｂ", "dog"),
+    (PETS, "（Ｂ）", "dog"),
+    (PETS, "Ｂ．ｄｏｇ", "dog"),
+    (PETS, "B.dog", "dog"),
+    (PETS, "Ｂ： dog", "dog"),
+    (PETS, "Ⓑ", "dog"),
+    (PETS, "\u0412", NONE),  # Cyrillic
+    (PETS, "\u0410", NONE),  # Cyrillic
+    (PETS, "\u0392", NONE),  # Greek
+    (DEEP, "\u0131) it hops", NONE),  # Turkish
+    (("狗", "猫", "牛"), "猫", "猫"),
+    (("狗", "猫", "牛"), "猫。", "猫"),
+    (("狗", "猫", "牛"), "B. 猫", "猫"),
+    (("狗", "猫", "牛"), "（B）猫", "猫"),
+    (("狗", "猫", "牛"), "答案是猫", NONE),
+    (("café", "thé"), "cafe\u0301", "café"),
+    (("Straße", "Weg"), "STRASSE", "Straße"),
+    # nothing
+    (PETS, "", EMPTY),
+    (PETS, " \n\t", EMPTY),
+    (PETS, '""', EMPTY),
+    (PETS, "...", EMPTY),
+    (PETS, "<b></b>", EMPTY),
+    (PETS, "Answer:", EMPTY),
+    (PETS, "?", NONE),
+    (PETS, "none of the above", NONE),
+    (PETS, "and", NONE),
+    # without choices
+    ((), "  dog barking. ", "dog barking"),
+    ((), "**Answer:** `dog barking`", "dog barking"),
+    ((), '"dog" and "cat"', '"dog" and "cat"'),
+    ((), "(B)", "B"),
+    ((), "(5, 3)", "(5, 3)"),
+    ((), "-5", "-5"),
+    ((), "- 5", "- 5"),
+    ((), "3 < 4 and 5 > 2", "3 < 4 and 5 > 2"),
+    ((), "2**3 and 4**5", "2**3 and 4**5"),
+    ((), "snake_case_name", "snake_case_name"),
+    ((), r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    ((), r"\boxed{1} \boxed{2}", SEVERAL),
+    ((), "a dog", "a dog"),
+    ((), "", EMPTY),
+    ((), "**  **", EMPTY),
+    ((), "**a** and **b**", "a and b"),
+    ((), "*a* and *b*.", "a and b"),
+    ((), "** a (*1) **", "a (*1)"),
+)
+
+
+@pytest.mark.parametrize(("choices", "text", "expected"), CASES)
+def test_a_case_by_hand(choices: tuple[str, ...], text: str, expected: str) -> None:
+    read = read_answer(text, choices)
+    assert (read.answer or f"!{read.problem}") == expected
+    assert (read.answer is None) == (read.problem is not None)
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(CASES) >= 120
+
+
+WRITINGS = (
+    "{text}",
+    "{text}.",
+    "**{text}**",
+    "{letter}",
+    "({letter})",
+    "{letter}.",
+    "({letter}) {text}",
+    "{letter}. {text}",
+    "{letter}) {text}",
+    "{letter} - {text}",
+    "**{letter}. {text}**",
+    "Option {letter}",
+    "Answer: {letter}. {text}",
+    "The answer is {text}.",
+    "The correct answer is ({letter}) {text}.",
+    r"\boxed{{{letter}}}",
+)
+
+
+def test_every_option_of_mmau_reads_back_however_it_is_written(testdata: Path) -> None:
+    rows = json.loads((testdata / "text" / "mmau-test-mini.json").read_text())
+    wrong: list[tuple[str, str | None]] = []
+    for row in rows:
+        choices = row["choices"]
+        for letter, text in zip("ABCDEFGHIJ", choices, strict=False):
+            for writing in WRITINGS:
+                reply = writing.format(letter=letter, text=text)
+                read = read_answer(reply, choices)
+                # Six rows ask for chords or words such as "C" and "a": there a bare letter is the option's text.
+                expected = letter if "{text}" not in writing and normal(letter) in map(normal, choices) else text
+                if writing in ("({letter})", "Option {letter}"):
+                    expected = text
+                if read.answer is None or normal(read.answer) != normal(expected):
+                    wrong.append((reply, read.answer))
+    assert wrong == []
+
+
+def test_no_list_of_options_of_mmau_is_an_answer(testdata: Path) -> None:
+    for row in json.loads((testdata / "text" / "mmau-test-mini.json").read_text()):
+        choices = list(dict.fromkeys(row["choices"]))
+        lettered = [f"({letter}) {text}" for letter, text in zip("ABCDEFGHIJ", choices, strict=False)]
+        for separator in (" ", ", ", "\n", "; ", " or "):
+            for options in (choices, choices[::-1], lettered, lettered[:2]):
+                read = read_answer(separator.join(options), choices)
+                assert read.problem in ("several_answers", "not_a_choice"), (options, read)
+
+
+words = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(
+    lambda text: clean(text)
+)
+
+
+@given(st.lists(words, min_size=1, max_size=6), st.data())
+@settings(deadline=None)
+def test_an_option_is_always_itself(choices: list[str], data: st.DataObject) -> None:
+    chosen = data.draw(st.sampled_from(choices))
+    answer = read_answer(chosen, choices).answer
+    assert answer is not None
+    assert answer.split() == chosen.split()
+
+
+@given(st.text(max_size=60), st.lists(words, max_size=4))
+@settings(deadline=None)
+def test_any_text_is_an_option_or_a_named_problem(text: str, choices: list[str]) -> None:
+    read = read_answer(text, choices)
+    if read.answer is None:
+        assert read.problem in ("empty", "several_answers", "not_a_choice")
+    else:
+        assert read.problem is None
+        assert read.answer in choices or (not choices and same_answer(read.answer, text))
+
+
+@given(st.permutations(PETS), st.sampled_from(PETS))
+@settings(deadline=None)
+def test_text_does_not_depend_on_the_order_of_the_options(choices: list[str], chosen: str) -> None:
+    assert read_answer(f"The answer is a {chosen}.", choices).answer == chosen
+
+
+@given(words)
+@settings(deadline=None)
+def test_cleaning_twice_changes_nothing(text: str) -> None:
+    assert clean(clean(text)) == clean(text)
+
+
+def test_same_answer() -> None:
+    assert same_answer("The answer is **Dog**.", "dog")
+    assert same_answer("ｄｏｇ", "dog")
+    assert not same_answer("dog", "dogs")
+    assert not same_answer("10²", "102")
+    assert not same_answer('""', "...")
+
+
+FLOODS = (
+    *(
+        "A ",
+        "B. ",
+        "B\n",
+        "B,",
+        "dog ",
+        "a",
+        " ",
+        "\n",
+        "*",
+        " *",
+        "*a",
+        "**",
+        "_",
+        "_a_",
+        "`",
+        "#",
+        "- - ",
+        '"',
+        "\"'",
+    ),
+    *("(", "<", "<b>", "<a", "</", "\\boxed{", "\\boxed{a}", "\\text{", "{", "}", "$", "Answer: ", "é", "“", "²", "狗"),
+)
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_megabyte_of_anything_is_read_in_linear_time(flood: str) -> None:
+    text = flood * (2**20 // len(flood))
+    began = time.process_time()
+    for reply in (text, f"A. {text}"):
+        read_answer(reply, ("tone", "low tone", "dog"))
+    assert time.process_time() - began < 10, "a scan that is not linear takes minutes"
