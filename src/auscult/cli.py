@@ -231,9 +231,14 @@ def _quiet() -> None:
 
 
 def _data(arguments: list[str]) -> int:
-    parser = _parser("data", "check FILE [--show N] [--recipe RECIPE] [--decode] [--json] [--key value ...]")
+    parser = _parser(
+        "data", "check FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]"
+    )
     parser.add_argument("what", choices=["check"], metavar="check")
-    parser.add_argument("file", metavar="FILE", help="samples as JSONL, questions as JSON, or a folder of recordings")
+    parser.add_argument(
+        "file", metavar="FILE", help="samples (JSONL), questions (JSON), a folder of recordings or a recipe"
+    )
+    parser.add_argument("--audio", metavar="DIR", help="folder of the recordings that a question file names")
     parser.add_argument(
         "--show", type=int, default=0, metavar="N", help="show N samples as the model reads them (default: 0)"
     )
@@ -249,7 +254,13 @@ def _data(arguments: list[str]) -> int:
     from auscult.core.config import parse_overrides
     from auscult.data.check import check
 
-    report = check(Path(known.file), decode=known.decode)
+    overrides = parse_overrides(rest)
+    if known.file in recipe_names():
+        known.recipe = known.file
+        target = _open_recipe(known.recipe, overrides).data
+    else:
+        target = Path(known.file)
+    report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
     if known.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
         return 2 if report.problems else 0
@@ -258,7 +269,7 @@ def _data(arguments: list[str]) -> int:
         _quiet()
         from auscult import pipeline
 
-        recipe = _open_recipe(known.recipe, parse_overrides(rest))
+        recipe = _open_recipe(known.recipe, overrides)
         print("\n".join(pipeline.shown(recipe, report.samples, known.show)))
     return 2 if report.problems else 0
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -120,6 +120,8 @@ class Report:
     """All that is wrong, in order of the rows."""
     notes: tuple[str, ...] = ()
     """What was left out of the check, in sentences."""
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+    """The rows without a problem, to look at; not part of the report's figures."""
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -128,7 +130,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        return {**asdict(self), "reasons": self.reasons}
+        figures = {key: value for key, value in asdict(replace(self, samples=())).items() if key != "samples"}
+        return {**figures, "reasons": self.reasons}
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -405,6 +408,7 @@ def _report(
         containers=dict(Counter(header.container for header in headers.values()).most_common()),
         problems=tuple(problems),
         notes=notes,
+        samples=tuple(row.sample for row in found if row.sample and (row.file, row.row) not in bad),
     )
 
 

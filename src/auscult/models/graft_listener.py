@@ -37,6 +37,7 @@ def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Word
         num_key_value_heads=max(1, shape.heads // 2),
         head_dim=head,
         query_pre_attn_scalar=head,
+        initializer_range=shape.width**-0.5,  # Gemma's 0.02 is for widths of thousands
         sliding_window=512,
         max_position_embeddings=8192,
         pad_token_id=token_id(tokenizer, PAD),

@@ -6,6 +6,7 @@ one token each: they are structure, and a small model should not have to spell t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -13,6 +14,10 @@ from transformers import PreTrainedTokenizerFast
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 TURN, TURN_END = "<start_of_turn>", "<end_of_turn>"
 AUDIO = "<audio>"
+
+ROLES = "user\nmodel\nsystem\n"
+ROLE_WEIGHT = 100
+"""Every prompt holds its roles, so they are worth tokens of their own whatever the texts are."""
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
@@ -40,7 +45,7 @@ def build_tokenizer(texts: Iterable[str], tags: Iterable[str] = (), vocabulary: 
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(texts, trainer)
+    bpe.train_from_iterator(chain([ROLES] * ROLE_WEIGHT, texts), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token=PAD,

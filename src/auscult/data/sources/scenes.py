@@ -148,6 +148,13 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
 """Every question of a task with every answer; the answer to `caption` is written once its scene is known."""
 
 
+def asked(task: str, most: int = MOST) -> tuple[Question, ...]:
+    """The questions of a task about scenes of at most `most` sounds: `count` offers no more than that."""
+    if task != "count":
+        return QUESTIONS[task]
+    return tuple(replace(question, choices=COUNTS[:most]) for question in QUESTIONS[task][:most])
+
+
 def questions(scene: Scene) -> tuple[Question, ...]:
     """Every question that `scene` answers beyond doubt, answered from its events alone."""
     events = scene.events
@@ -165,13 +172,15 @@ def questions(scene: Scene) -> tuple[Question, ...]:
     return tuple(found)
 
 
-def compose(question: Question, draw: np.random.Generator, *, seconds: float = 3.0, overlap: float = 0.0) -> Scene:
-    """A scene of `seconds` to which `question.answer` is the answer.
+def compose(
+    question: Question, draw: np.random.Generator, *, seconds: float = 3.0, overlap: float = 0.0, most: int = MOST
+) -> Scene:
+    """A scene of `seconds` and at most `most` sounds to which `question.answer` is the answer.
 
     Neighbours overlap with probability `overlap`, by at most half of the shorter one, so that onsets and offsets keep
     their order. Clicks and sounds of one kind never overlap: neither could be counted.
     """
-    kinds = _kinds(question, draw)
+    kinds = _kinds(question, most, draw)
     lengths = _lengths(kinds, question.answer if question.task == "duration" else None, draw)
     room = seconds - 2 * EDGE - GAP * (len(kinds) - 1)
     lengths = lengths * min(1.0, 0.9 * room / lengths.sum())
@@ -198,26 +207,27 @@ def _pick(pitch: str | None, draw: np.random.Generator) -> Pitch:
     return names[names.index(pitch)] if pitch in names else names[draw.integers(len(names))]  # pyright: ignore
 
 
-def _kinds(question: Question, draw: np.random.Generator) -> list[Kind]:
-    """The kinds of sound in order of time. Only `count` repeats a kind."""
+def _kinds(question: Question, most: int, draw: np.random.Generator) -> list[Kind]:
+    """The kinds of sound in order of time, at most `most`. Only `count` repeats a kind, the others need one to spare."""
+    most = min(most, len(KINDS) - 1)
     match question.task:
         case "count":
             return [KINDS[place] for place in draw.integers(len(KINDS), size=int(question.answer))]
         case "order":
-            kinds = _others(question.answer, draw.integers(1, MOST - 1), draw)
+            kinds = _others(question.answer, draw.integers(1, most), draw)
             place = {"first": 0, "second": 1, "last": len(kinds)}[question.about]
             return [*kinds[:place], *_only(question.answer), *kinds[place:]]
         case "pitch":
-            return _shuffled([*_only("tone"), *_others("tone", draw.integers(MOST - 1), draw)], draw)
+            return _shuffled([*_only("tone"), *_others("tone", draw.integers(most), draw)], draw)
         case "duration":
-            return _shuffled([*_only(question.answer), *_others(question.answer, draw.integers(1, 4), draw)], draw)
+            return _shuffled([*_only(question.answer), *_others(question.answer, draw.integers(1, most), draw)], draw)
         case "presence":
-            sounds = draw.integers(1, MOST)  # drawn before yes or no, which it must not tell
+            sounds = draw.integers(1, most + 1)  # drawn before yes or no, which it must not tell
             if question.answer == "no":
                 return _others(question.about, sounds, draw)
             return _shuffled([*_only(question.about), *_others(question.about, sounds - 1, draw)], draw)
         case _:
-            return _others("", draw.integers(1, MOST), draw)
+            return _others("", draw.integers(1, most + 1), draw)
 
 
 def _only(kind: str) -> list[Kind]:
@@ -337,6 +347,8 @@ class Source(source.Source):
 
     tasks: tuple[str, ...] = ("count", "order", "pitch", "duration", "presence")
     """Which questions are asked, equally often; `caption` is the sixth."""
+    most: int = MOST
+    """Sounds in a scene at most, 2 to 5; questions other than count have at most 4."""
     seconds: float = 3.0
     """Length of a scene, seconds; at least 2, so that five sounds fit with gaps."""
     rate: int = 16_000
@@ -356,6 +368,8 @@ class Source(source.Source):
         unknown = [task for task in self.tasks if task not in QUESTIONS]
         if unknown or not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks is {list(self.tasks)}: name each of {', '.join(QUESTIONS)} at most once")
+        if not 2 <= self.most <= MOST:
+            raise ValueError(f"most is {self.most}: set 2 to {MOST} sounds")
         if self.seconds < 2:
             raise ValueError(f"seconds is {self.seconds}: five sounds need at least 2 seconds")
         if self.rate < 8000:
@@ -412,9 +426,11 @@ class Scenes:
         address = ("scenes", self.name)
         round_, _ = divmod(index, len(self.options.tasks))
         task = dealt(self.options.tasks, index, self.seed, *address, "task")
-        question = dealt(QUESTIONS[task], round_, self.seed, *address, "question", task)
+        question = dealt(asked(task, self.options.most), round_, self.seed, *address, "question", task)
         draw = rng(self.seed, *address, index)
-        scene = compose(question, draw, seconds=self.options.seconds, overlap=self.options.overlap)
+        scene = compose(
+            question, draw, seconds=self.options.seconds, overlap=self.options.overlap, most=self.options.most
+        )
         return scene, question if question.answer else replace(question, answer=scene.caption), draw
 
 
