@@ -1,7 +1,7 @@
 """The learner with its shared prefix against a well-written plain step, side by side in one process.
 
-Plain: every reply with its whole prompt and its media in one right-padded batch, the output head on reply positions only,
-one backward pass. Shared: `auscult.train.learner.backward`. Same model, same replies, same loss; the medians of
+Plain: every reply with its whole prompt and its media in one batch, the output head on reply positions only, one
+backward pass. Shared: `auscult.train.learner.backward`. Same model, same replies, same loss; the medians of
 interleaved pairs are compared, and the gradients of the two are compared first.
 
     python benchmarks/learner.py [--pairs 5] [--width 256]
@@ -117,7 +117,8 @@ def main() -> None:
     listener.model.eval()
     rows = [measure(listener, shape, options.pairs) for shape in SHAPES]
     parameters = sum(p.numel() for p in listener.model.parameters())
-    print(json.dumps({"benchmark": "learner", "threads": torch.get_num_threads(), "parameters": parameters, "rows": rows}))
+    machine = {"threads": torch.get_num_threads(), "parameters": parameters}
+    print(json.dumps({"benchmark": "learner", **machine, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@
     report.html, done
 
 A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing
-depends on whether a run was stopped."""
+depends on whether a run was stopped.
+"""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def test_waves_are_what_is_promised(folder: Path) -> None:
 
 def test_speed_raises_pitch_and_shortens() -> None:
     wave = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32)
-    fast = vary(wave, rng(0), rate=16_000, speed=(1.25, 1.25), gain=(-6, -6), noise=(60, 60))
+    fast = vary(wave, rng(0), rate=16_000, speed=(1.25, 1.25), gain=(-6, -6), noise=(60, 60), colour=0)
     assert len(fast) == pytest.approx(12_800, abs=2)
     assert np.argmax(np.abs(np.fft.rfft(fast))) * 16_000 / len(fast) == pytest.approx(550, abs=2)
     assert np.sqrt(np.mean(fast**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)

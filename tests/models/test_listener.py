@@ -36,7 +36,7 @@ def test_several_clips_keep_their_order(listener, heard):
 
 @pytest.mark.parametrize("token", ["<audio>", "<end_of_turn>", "<bos>"])
 def test_text_that_the_model_would_obey_is_refused(listener, heard, token):
-    with pytest.raises(RenderError, match="clip-0.*special token"):
+    with pytest.raises(RenderError, match=r"clip-0.*special token"):
         listener.prompt(heard(question=f"How many {token} sounds?"))
 
 

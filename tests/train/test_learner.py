@@ -140,7 +140,7 @@ def test_logits_in_pieces_give_the_same_gradient(listener, heard, monkeypatch):
 
 def test_prompts_without_media_learn_beside_prompts_with(listener, heard):
     deaf = replace(heard(5), id="text", turns=(replace(heard(5).turns[0], content=("How many sounds?",)),))
-    lessons = batch(listener, heard, [(0.4, [3, 5])]) + [lesson(listener.prompt(deaf), (10, 11, 12), 0.5)]
+    lessons = [*batch(listener, heard, [(0.4, [3, 5])]), lesson(listener.prompt(deaf), (10, 11, 12), 0.5)]
     loss, worst = compare(listener, lessons, CLIP)
     assert loss < 1e-6
     assert worst < 1e-5
@@ -270,7 +270,7 @@ def follows_rewards(listener, heard, advantages):
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine(listener):
-    learner = Learner(listener, replace(OPTIONS, warmup=10, final_rate=0.1), peak=1.0, steps=110)
+    learner = Learner(listener, replace(OPTIONS, warmup=10), peak=1.0, steps=110, final=0.1)
     assert learner.rate(0) == pytest.approx(0.1)
     assert learner.rate(9) == pytest.approx(1.0)
     assert learner.rate(60) == pytest.approx(0.55)

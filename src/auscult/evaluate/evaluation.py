@@ -1,13 +1,12 @@
-"""An engine answers held-out samples; what comes out are outcomes, accuracies with intervals, and the baselines
-beside them.
+"""An engine answers held-out samples: outcomes, accuracies with intervals, and the baselines beside them.
 
 Every row counts: a reply without a readable answer is wrong, and why it has none is counted. The answer is read by
 the run's form, the same object that wrote the demonstrations and that the rewards read. Beside every accuracy stand
 
-    chance     guessing uniformly among the options (None when there is a question without options) majority   always
-    the commonest gold answer of the question's task: what can be had without listening, in the best case shuffled
-    the same model, each question asked about another sample's media silence    the same model, the media replaced by
-    silence of the same length
+    chance     guessing uniformly among the options (None when there is a question without options)
+    majority   always the commonest gold answer of the question's task: the best that can be had without listening
+    shuffled   the same model, each question asked about another sample's media
+    silence    the same model, the media replaced by silence of the same length
 
 A model that listens is far above the last two; one that does not listen equals them.
 """
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from auscult.core.errors import DataError
 from auscult.core.runs import read_jsonl, write_text
 from auscult.core.seeds import derive, rng
 from auscult.core.types import Audio, Frames, Media, Outcome, Parsed, Rollout, Sample
@@ -129,14 +129,19 @@ def answer(
 
 
 def outcome(sample: Sample, rollout: Rollout) -> Outcome:
-    """The rollout judged by the same grader that rewards it in training."""
+    """The rollout judged by the same grader that rewards it in training. Raises DataError where there is no gold answer."""
+    grade = choice(sample, rollout)
+    if grade is None:
+        raise DataError(
+            f"sample {sample.id} has no answer among its options, so it cannot be graded; mend or remove it"
+        )
     return Outcome(
         id=sample.id,
         input=sample.question,
         target=sample.answers[0],
         reply=rollout.text,
         parsed=rollout.parsed,
-        correct=choice(sample, rollout) == 1.0,
+        correct=grade == 1.0,
         group=sample.group or sample.id,
         tags=sample.tags,
     )

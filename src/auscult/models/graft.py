@@ -7,8 +7,8 @@ N depends on the clip's length only and the encoder masks padding at every layer
 depend on its batch. An ordinary `PreTrainedModel`: `save_pretrained`, `from_pretrained`, `generate` and the auto
 classes work.
 
-Letters: B batch, C clips, T feature rows, F features, N audio tokens, D encoder width, L prompt tokens, W width of
-the LM."""
+Letters: B batch, C clips, T feature rows, F features, N audio tokens, D encoder width, L prompt tokens, W LM width.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GraftConfig(PreTrainedConfig):
     """Shape of the ears, and the whole config of the language model they are grafted on."""
 
     model_type = "auscult_graft"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType] - as transformers has it
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
 
     def __init__(
         self,
@@ -218,8 +218,7 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Ids [B, L], features [C, T, F], feature_lengths [C] -> logits [B, L, V]; `labels` add the mean NLL as
-        `loss`."""
+        """Ids [B, L], features [C, T, F], feature_lengths [C] -> logits [B, L, V]; with `labels` also the mean NLL."""
         if inputs_embeds is None:
             if input_ids is None or (features is None) != (feature_lengths is None):
                 raise ValueError("give input_ids or inputs_embeds, and features together with feature_lengths")

@@ -24,8 +24,7 @@ from auscult.models.wording import Wording
 
 
 def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
-    """A random listener of the given shape whose tokenizer is learnt from `texts`; the same seed gives the same
-    weights."""
+    """A random listener of the given shape, its tokenizer learnt from `texts`; one seed gives one set of weights."""
     tokenizer = build_tokenizer(texts, tags, shape.vocabulary)
     head = shape.width // shape.heads
     text = Gemma3TextConfig(

@@ -276,7 +276,7 @@ class Listener(ABC):
     def reply(self, prefix: Prefix, index: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [R, T, W] that predict the reply tokens `ids` [R, T] (right-padded, `mask` [R, T]).
 
-        Reply r continues prompt `index[r]`: the network reads that prompt's last token and all of the reply but its last.
+        Reply r continues prompt `index[r]`: the network reads that prompt's last token, then the reply but its last.
         """
         prefix = prefix.rows(index)
         inputs = torch.cat([prefix.last[:, None], ids[:, :-1]], dim=1)

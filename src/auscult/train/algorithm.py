@@ -52,6 +52,8 @@ class Algorithm(ABC):
     """Prompts a step."""
     learning_rate: float | None = None
     """Peak learning rate; null takes train.learning_rate."""
+    final_rate: float = 0.1
+    """Share of the peak rate that the cosine ends at; 1 keeps the peak to the end."""
 
     @property
     @abstractmethod

@@ -1,9 +1,9 @@
 """Checkpoints: all that a stage needs to go on as if nothing had happened.
 
-`checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors`, `generators.safetensors`
-(torch's and NumPy's global generators) and `state.json` (step, optimiser steps, Python's generator). Nothing is
-pickled. What a stage draws for itself is seeded by its position; the global generators are kept for dropout and for
-rewards that a user wrote."""
+`checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors` and `state.json` (step,
+optimiser steps). Nothing is pickled. There is no generator state, because none lives longer than a step: `loop` seeds
+every generator, the global ones too, from the step's number. The rollouts in hand stand beside the checkpoints, in
+`rollouts/`."""
 
 # torch ships partial types; what they leave unknown is not ours to annotate.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -11,13 +11,10 @@ rewards that a user wrote."""
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 from pathlib import Path
-from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -40,8 +37,7 @@ def save(folder: Path, step: int, learner: Learner) -> Path:
     with atomic_folder(path) as aside:
         learner.listener.save(aside / "model")
         save_file(_moments(learner), aside / "optimizer.safetensors")
-        save_file(_generators(), aside / "generators.safetensors")
-        state = {"step": step, "updates": learner.done, "python": random.getstate()}
+        state = {"step": step, "updates": learner.done}
         (aside / "state.json").write_text(json.dumps(state))
     for number, older in [(int(p.name[5:]), p) for p in folder.glob("step-*")]:
         if number < step:
@@ -50,7 +46,7 @@ def save(folder: Path, step: int, learner: Learner) -> Path:
 
 
 def restore(path: Path, learner: Learner) -> None:
-    """Puts optimiser, position and generators back; the learner's weights were loaded from `path/model` already."""
+    """Puts optimiser and position back; the learner's weights were loaded from `path/model` already."""
     state = json.loads((path / "state.json").read_text())
     moments = load_file(path / "optimizer.safetensors", device=str(learner.listener.device))
     for name, parameter in learner.parameters.items():
@@ -61,23 +57,6 @@ def restore(path: Path, learner: Learner) -> None:
             )
         learner.optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in keys}
     learner.done = state["updates"]
-    generators = load_file(path / "generators.safetensors")
-    torch.set_rng_state(generators["torch"])
-    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        if f"cuda.{number}" in generators:
-            torch.cuda.set_rng_state(generators[f"cuda.{number}"], number)
-    position = generators["numpy.position"]
-    np.random.set_state(  # noqa: NPY002 - the legacy global generator is what rewards may use
-        (
-            "MT19937",
-            generators["numpy"].numpy().astype(np.uint32),
-            int(position[0]),
-            int(position[1]),
-            float(generators["numpy.gauss"]),
-        )
-    )
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
 
 
 def _moments(learner: Learner) -> dict[str, torch.Tensor]:
@@ -92,16 +71,3 @@ def _moments(learner: Learner) -> dict[str, torch.Tensor]:
         for key, value in state.items():
             moments[f"{name}.{key}"] = value.detach().contiguous()
     return moments
-
-
-def _generators() -> dict[str, torch.Tensor]:
-    _, words, position, has_gauss, gauss = cast(tuple[str, Any, int, int, float], np.random.get_state())  # noqa: NPY002
-    states = {
-        "torch": torch.get_rng_state(),
-        "numpy": torch.from_numpy(words.astype(np.int64)),
-        "numpy.position": torch.tensor([position, has_gauss]),
-        "numpy.gauss": torch.tensor(gauss, dtype=torch.float64),
-    }
-    if torch.cuda.is_available():
-        states |= {f"cuda.{number}": torch.cuda.get_rng_state(number) for number in range(torch.cuda.device_count())}
-    return states

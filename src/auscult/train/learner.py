@@ -35,8 +35,7 @@ from auscult.train.objectives import Tokens
 from auscult.train.options import Train
 
 HEAD_TOKENS = 4096
-"""Tokens whose logits exist at once: at 262,144 words in float32 that is 4 GiB, and far less for any other
-vocabulary."""
+"""Tokens whose logits exist at once: 4 GiB in float32 for a vocabulary of 262,144, far less for any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +261,12 @@ def autocast(listener: Listener, options: Train) -> AbstractContextManager[objec
 class Learner:
     """A listener with its optimiser."""
 
-    def __init__(self, listener: Listener, options: Train, peak: float, steps: int) -> None:
-        """`peak` learning rate, reached after the warm-up, falls along a cosine over `steps` optimiser steps."""
+    def __init__(self, listener: Listener, options: Train, peak: float, steps: int, final: float = 0.1) -> None:
+        """The learning rate warms up to `peak`, then falls along a cosine to `final` of it in `steps` steps."""
         self.listener = listener
         self.options = options
         self.peak = peak
+        self.final = final
         self.steps = steps
         self.done = 0
         """Optimiser steps taken."""
@@ -280,14 +280,12 @@ class Learner:
         )
 
     def rate(self, step: int) -> float:
-        """Learning rate of optimiser step `step`: linear warm-up, then a cosine down to `final_rate` of the peak."""
+        """Learning rate of optimiser step `step`: linear warm-up, then a cosine."""
         if step < self.options.warmup:
             return self.peak * (step + 1) / self.options.warmup
         span = max(1, self.steps - self.options.warmup)
         share = min(1.0, (step - self.options.warmup) / span)
-        return self.peak * (
-            self.options.final_rate + (1 - self.options.final_rate) * (1 + math.cos(math.pi * share)) / 2
-        )
+        return self.peak * (self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2)
 
     def step(
         self, lessons: Sequence[Lesson], objective: Objective, reference: Listener | None = None

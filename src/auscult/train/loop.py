@@ -1,20 +1,24 @@
 """The one loop: collect groups, assign credit, learn from the credit, write everything down.
 
-Step n draws its samples, its sampling seed and its learning rate from its number alone, so a stage that was killed
-goes on from its newest checkpoint to the same weights, bit for bit on a CPU. The order of writing makes that so:
+Step n takes its samples, its learning rate and the seed of every generator from its number alone, so a stage that was
+killed goes on from its newest checkpoint to the same weights, bit for bit on a CPU. The order of writing makes that so:
 
-    rollouts/step-n.jsonl   before anything is learnt from them; a killed step finds them there and does not sample
-    again metrics.jsonl           one row when the step is done checkpoints/step-n+1    last; rows and rollouts of
-    later steps are cut off when a run resumes from it
+    rollouts/step-n.jsonl   before anything is learnt from them; a killed step finds them there
+    metrics.jsonl           one row when the step is done
+    checkpoints/step-n+1    last; rows of later steps are cut off when a run resumes from it
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from auscult.core.errors import DataError, RunError
 from auscult.core.runs import Run, truncate_jsonl
@@ -63,21 +67,22 @@ def train(stage: Stage, watch: Watch) -> Listener:
     point = checkpoint.newest(folder)
     listener = stage.load(stage.start if point is None else point[1] / "model")
     reference = _reference(stage)
-    peak = stage.options.learning_rate if stage.algorithm.learning_rate is None else stage.algorithm.learning_rate
-    learner = Learner(listener, stage.options, peak, stage.algorithm.steps * stage.algorithm.objective.passes)
+    algorithm = stage.algorithm
+    peak = stage.options.learning_rate if algorithm.learning_rate is None else algorithm.learning_rate
+    steps = algorithm.steps * algorithm.objective.passes
+    learner = Learner(listener, stage.options, peak, steps, algorithm.final_rate)
     engine = stage.engine(listener)
     first = 0
     if point is not None:
         first = point[0]
         checkpoint.restore(point[1], learner)
     truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < first)
-    for step in range(first, stage.algorithm.steps):
-        began, heard = time.perf_counter(), Counter(listener.counts)
+    for step in range(first, algorithm.steps):
+        began = time.perf_counter()
         figures = _step(stage, step, learner, engine, reference)
-        figures |= {f"media/{name}": count for name, count in (listener.counts - heard).items()}
         figures["seconds"] = time.perf_counter() - began
         row = stage.run.log(step, figures)
-        if (step + 1) % stage.options.save_every == 0 or step + 1 == stage.algorithm.steps:
+        if (step + 1) % stage.options.save_every == 0 or step + 1 == algorithm.steps:
             checkpoint.save(folder, step + 1, learner)
         watch(step, row)
     return listener
@@ -85,6 +90,7 @@ def train(stage: Stage, watch: Watch) -> Listener:
 
 def _step(stage: Stage, step: int, learner: Learner, engine: Engine, reference: Listener | None) -> dict[str, float]:
     algorithm = stage.algorithm
+    seed_globals(derive(stage.seed, "collect", step))
     samples = order(stage.samples, step * algorithm.prompts, algorithm.prompts, derive(stage.seed, "order"))
     prompts = [learner.listener.prompt(sample) for sample in samples]
     if algorithm.request:
@@ -98,12 +104,23 @@ def _step(stage: Stage, step: int, learner: Learner, engine: Engine, reference: 
         raise RunError(
             f"step {step}: no rollout could be scored, so there is nothing to learn; look at the rewards of the run"
         )
+    # Collecting may have been skipped, with all that it draws and counts.
+    seed_globals(derive(stage.seed, "learn", step))
+    heard = Counter(learner.listener.counts)
     for number in range(algorithm.objective.passes):
         found = learner.step(lessons, algorithm.objective, reference)
         if number == 0:
             _agree(found, step, stage.options)
             figures |= found
-    return figures
+    media = learner.listener.counts - heard
+    return figures | {f"media/{name}": count for name, count in media.items()}
+
+
+def seed_globals(seed: int) -> None:
+    """Seeds the generators that nobody hands around: dropout draws from torch's, a user's reward may draw from any."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy global generator is the one that rewards may use
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _rollouts(

@@ -14,11 +14,9 @@ class Train:
     """Peak learning rate of a stage that states none of its own."""
     warmup: int = 10
     """Steps of linear warm-up."""
-    final_rate: float = 0.1
-    """Share of the peak rate that the cosine ends at."""
     weight_decay: float = 0.01
     """Decoupled weight decay, on matrices only."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's decay rates."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm."""

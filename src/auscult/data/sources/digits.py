@@ -35,6 +35,8 @@ from auscult.media.audio import decode
 
 NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<take>[0-9]+)\.wav")
 PAIRS = tuple((first, second) for first in range(10) for second in range(10))
+KNOTS = 9
+"""Frequencies at which a random filter is drawn: every kHz of 8 kHz."""
 QUESTIONS = {"sum": "What is the sum of the two digits?", "digits": "Which two digits?"}
 
 
@@ -73,13 +75,15 @@ class Source(source.Source):
     edge: tuple[float, float] = (0.05, 0.3)
     """Range of the silence before the first and after the second digit, seconds."""
     augment: bool = True
-    """Whether training questions are varied by `speed`, `gain_db` and `noise_db`; held-out ones never are."""
+    """Whether training questions are varied by the four below; held-out ones never are."""
     speed: tuple[float, float] = (0.85, 1.18)
     """Range of the factor by which a pair is played faster and higher."""
     gain_db: tuple[float, float] = (-12.0, 6.0)
     """Range of the change in level, dB; what would exceed full scale is scaled back to it."""
-    noise_db: tuple[float, float] = (15.0, 50.0)
-    """Range of the signal-to-noise ratio of white noise, dB."""
+    noise_db: tuple[float, float] = (10.0, 50.0)
+    """Range of the signal-to-noise ratio of white noise, dB; every other question has none, as held-out ones have."""
+    colour_db: float = 12.0
+    """Greatest change of any part of the spectrum, dB: another microphone, another room."""
     ignore: tuple[str, ...] = (".*",)
     """Patterns of file names that are no recordings, for example `*.md`; any other foreign file is an error."""
 
@@ -210,7 +214,13 @@ class Digits:
         wave = np.concatenate([before, spoken[0], between, spoken[1], after])
         if options.augment and self.name == "train":
             wave = vary(
-                wave, draw, rate=options.rate, speed=options.speed, gain=options.gain_db, noise=options.noise_db
+                wave,
+                draw,
+                rate=options.rate,
+                speed=options.speed,
+                gain=options.gain_db,
+                noise=options.noise_db if draw.random() < 0.5 else None,
+                colour=options.colour_db,
             )
         return wave / max(np.float32(1), np.abs(wave).max())
 
@@ -222,13 +232,27 @@ def vary(
     rate: int,
     speed: tuple[float, float],
     gain: tuple[float, float],
-    noise: tuple[float, float],
+    noise: tuple[float, float] | None,
+    colour: float,
 ) -> Wave:
     """`wave` [N] as another voice, at another level, in another room: [about N / speed], float32.
 
-    Each range is uniform: `speed` the factor of tempo and pitch, `gain` in dB, `noise` the signal-to-noise ratio in dB.
+    Each range is uniform: `speed` the factor of tempo and pitch, `gain` in dB, `noise` the signal-to-noise ratio in dB
+    (None adds none); `colour` is the greatest gain or loss of any frequency in dB, smooth over the spectrum.
     """
     varied = soxr.resample(wave, rate * draw.uniform(*speed), rate, quality="MQ")
-    varied = varied * 10 ** (draw.uniform(*gain) / 20)
+    varied = coloured(varied, draw, colour) * 10 ** (draw.uniform(*gain) / 20)
+    if noise is None:
+        return np.asarray(varied, dtype=np.float32)
     floor = np.sqrt(np.mean(varied**2)) * 10 ** (-draw.uniform(*noise) / 20)
     return np.asarray(varied + floor * draw.standard_normal(len(varied)), dtype=np.float32)
+
+
+def coloured(wave: Wave, draw: np.random.Generator, most: float) -> Wave:
+    """`wave` [N] through a random smooth filter whose gain lies within +-`most` dB, drawn at `KNOTS` frequencies.
+
+    The knots lie evenly from 0 to half the rate and the gain is interpolated between them.
+    """
+    spectrum = np.fft.rfft(wave)
+    gains = np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, KNOTS), draw.uniform(-most, most, KNOTS))
+    return np.fft.irfft(spectrum * 10 ** (gains / 20), len(wave)).astype(np.float32)

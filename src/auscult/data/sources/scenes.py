@@ -208,7 +208,7 @@ def _pick(pitch: str | None, draw: np.random.Generator) -> Pitch:
 
 
 def _kinds(question: Question, most: int, draw: np.random.Generator) -> list[Kind]:
-    """The kinds of sound in order of time, at most `most`. Only `count` repeats a kind, the others need one to spare."""
+    """The kinds of sound in order of time, at most `most`. Only `count` repeats a kind; the others spare one."""
     most = min(most, len(KINDS) - 1)
     match question.task:
         case "count":

@@ -1,0 +1,106 @@
+"""Evaluation: every row counts, and a model that does not listen cannot pass for one that does."""
+
+import pytest
+
+from auscult.core.errors import DataError
+from auscult.core.types import Audio, Parsed, Rollout, Sample, Turn
+from auscult.evaluate import evaluation
+from auscult.evaluate.evaluation import (
+    chance,
+    clusters,
+    evaluate,
+    majority,
+    outcome,
+    read_outcomes,
+    shuffled,
+    silenced,
+    write_outcomes,
+)
+from auscult.evaluate.options import Evaluate
+from auscult.rollouts.scripted import ScriptedEngine
+
+
+@pytest.fixture
+def samples(heard):
+    return [heard(n, seconds=0.2, answer="123"[n % 3]) for n in range(12)]
+
+
+def says(listener, answer_of):
+    def script(sample, number):
+        answer = answer_of(sample)
+        return "no idea" if answer is None else f"<think>x</think><answer>{answer}</answer>"
+
+    return ScriptedEngine(listener, script)
+
+
+def test_accuracy_counts_every_row_and_says_why_there_was_no_answer(listener, samples):
+    def half(sample):
+        return sample.answers[0] if int(sample.id.split("-")[1]) < 6 else None
+
+    found = evaluate(says(listener, half), listener, samples, Evaluate(batch=5), seed=0).to_dict()
+    assert (found["n"], found["correct"], found["accuracy"]) == (12, 6, 0.5)
+    assert found["unparsed"] == {"no_answer": 6}
+    assert found["interval"][0] < 0.5 < found["interval"][1]
+    assert found["baselines"]["chance"] == pytest.approx(1 / 3)
+    assert found["baselines"]["majority"] == pytest.approx(1 / 3)
+
+
+def test_a_model_that_listens_fails_on_other_audio_and_on_silence(listener, samples):
+    """The script knows the answer by what it hears; with another's audio it gives another's answer."""
+    known = {sample.media[0].sha256: sample.answers[0] for sample in samples}
+    listens = says(listener, lambda sample: known.get(sample.media[0].sha256, "1"))
+    found = evaluate(listens, listener, samples, Evaluate(), seed=0).to_dict()
+    assert found["accuracy"] == 1
+    assert found["baselines"]["shuffled"]["accuracy"] < 0.7
+    assert found["baselines"]["silence"]["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_a_model_that_does_not_listen_is_as_good_without_audio(listener, samples):
+    found = evaluate(says(listener, lambda sample: "2"), listener, samples, Evaluate(), seed=0).to_dict()
+    assert found["accuracy"] == found["baselines"]["shuffled"]["accuracy"] == found["baselines"]["silence"]["accuracy"]
+
+
+def test_nobody_keeps_their_own_audio_when_audio_is_shuffled(samples):
+    for seed in range(20):
+        donors = [sample.media[0].sha256 for sample in shuffled(samples, seed)]
+        assert all(donor != sample.media[0].sha256 for donor, sample in zip(donors, samples, strict=True))
+        assert sorted(donors) == sorted(sample.media[0].sha256 for sample in samples)
+
+
+def test_silence_is_as_long_as_what_it_replaces(samples, testdata):
+    clip = Audio(str(testdata / "fsdd" / "3_theo_0.wav"))
+    for sample in (samples[0], Sample("file", (Turn("user", (clip, "?")),), ("1",))):
+        wave = silenced(sample).media[0].wave
+        assert not wave.any()
+        assert len(wave) > 1000
+    assert len(silenced(samples[0]).media[0].wave) == len(samples[0].media[0].wave)
+
+
+def test_majority_is_by_task(heard):
+    def sample(number, task, answer):
+        made = heard(number, answer=answer)
+        return Sample(made.id, made.turns, (answer,), made.choices, tags={"task": task})
+
+    samples = [sample(n, "a", "1") for n in range(4)] + [sample(n, "b", "123"[n % 3]) for n in range(3)]
+    assert majority(samples) == pytest.approx(5 / 7)
+    assert chance(samples) == pytest.approx(1 / 3)
+
+
+def test_samples_files_read_back(tmp_path, listener, samples):
+    found = evaluate(says(listener, lambda sample: "2"), listener, samples, Evaluate(), seed=0)
+    write_outcomes(tmp_path / "samples.jsonl", found.outcomes)
+    assert read_outcomes(tmp_path / "samples.jsonl") == found.outcomes
+
+
+def test_one_group_for_all_rows_clusters_by_row(samples):
+    def row(number, group):
+        return evaluation.Outcome(str(number), "", "", "", Parsed("1"), True, group, {})
+
+    assert clusters([row(0, "theo"), row(1, "theo")]) == ["0", "1"]
+    assert clusters([row(0, "a"), row(1, "a"), row(2, "b")]) == ["a", "a", "b"]
+
+
+def test_a_sample_without_a_gold_answer_is_an_error_and_not_wrong(heard):
+    rollout = Rollout((), (), None, "1", "end", "", Parsed("1"))
+    with pytest.raises(DataError, match="clip-0"):
+        outcome(heard(answer="seven"), rollout)

@@ -1,0 +1,264 @@
+"""The one loop: killed anywhere, it goes on to the same weights, bit for bit; and it notices when it is lied to."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from auscult.core.errors import RunError
+from auscult.core.runs import Run, read_jsonl
+from auscult.core.seeds import rng
+from auscult.core.types import Audio, Credit, Group, Sample, Turn
+from auscult.models.families import graft
+from auscult.models.wording import Wording
+from auscult.rollouts.local import LocalEngine
+from auscult.train import checkpoint as checkpoints
+from auscult.train import loop
+from auscult.train.algorithms import grpo, sft
+from auscult.train.learner import Learner
+from auscult.train.options import Train
+
+WORDING = Wording(instruction=False, choices=False)
+OPTIONS = Train(learning_rate=1e-3, warmup=2, precision="float32")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Finitely many short clips of noise, so that epochs end while a stage runs."""
+
+    size: int = 5
+
+    def __getitem__(self, index: int) -> Sample:
+        wave = rng(index, "loop clip").standard_normal(3200 + 800 * index).astype(np.float32) * 0.1
+        turn = Turn("user", (Audio.of(wave, 16_000), "How many sounds?"))
+        return Sample(f"clip-{index}", (turn,), (str(index),), thought="low tone, click")
+
+
+def opened(path: Path):
+    return graft.Model().load(path, WORDING)
+
+
+LETTERS = """
+import random
+
+def letters(sample, rollout):
+    # Variance under any policy, and a draw of its own: users' rewards may use global generators.
+    return len(set(rollout.text)) / 20 + 0.01 * random.random()
+"""
+REWARD = Path(tempfile.mkdtemp()) / "letters.py"
+REWARD.write_text(LETTERS)
+GRPO = grpo.Algorithm(steps=4, prompts=3, group=3, max_tokens=6, passes=2, kl=0.05, rewards={f"{REWARD}:letters": 1.0})
+SFT = sft.Algorithm(steps=5, prompts=3)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: no handler of ordinary errors sees it."""
+
+
+def stage(folder: Path, start: Path, algorithm, options: Train = OPTIONS) -> loop.Stage:
+    return loop.Stage(
+        run=Run.open(folder, {"algorithm": type(algorithm).__module__}, "test"),
+        algorithm=algorithm,
+        options=options,
+        start=start,
+        load=opened,
+        engine=partial(LocalEngine, batch=6),
+        samples=Clips(),
+        seed=3,
+    )
+
+
+def run(folder: Path, start: Path, algorithm, options: Train = OPTIONS, kill_after: int | None = None):
+    """Runs a stage in `folder`, killed after so many lines of this package's code when asked to; the final weights."""
+    random.seed(0)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    made = stage(folder, start, algorithm, options)
+    seen = 0
+
+    def watch(step: int, row: Mapping[str, object]) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == kill_after:
+            raise Killed
+
+    try:
+        listener = loop.train(made, watch)
+        return {name: value.clone() for name, value in listener.model.state_dict().items()}
+    finally:
+        made.run.close()
+
+
+def metrics(folder: Path) -> list[dict[str, object]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_jsonl(folder / "metrics.jsonl").rows]
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("algorithm", [SFT, GRPO], ids=["sft", "grpo"])
+@pytest.mark.parametrize("options", [OPTIONS, replace(OPTIONS, save_every=2)], ids=["every", "every other"])
+def test_killed_between_steps_it_ends_with_the_same_weights_and_metrics(tmp_path, checkpoint, algorithm, options):
+    whole = run(tmp_path / "whole", checkpoint, algorithm, options)
+    for step in range(1, algorithm.steps):
+        folder = tmp_path / f"killed-{step}"
+        with pytest.raises(Killed):
+            run(folder, checkpoint, algorithm, options, kill_after=step)
+        random.seed(99)  # a new process begins with generators of its own
+        assert same(run_again(folder, checkpoint, algorithm, options), whole)
+        assert metrics(folder) == metrics(tmp_path / "whole")
+
+
+def run_again(folder, start, algorithm, options=OPTIONS):
+    made = stage(folder, start, algorithm, options)
+    try:
+        return {
+            name: value.clone() for name, value in loop.train(made, lambda step, row: None).model.state_dict().items()
+        }
+    finally:
+        made.run.close()
+
+
+@pytest.mark.parametrize("place", ["write_groups", "teach"])
+def test_killed_inside_a_step_it_goes_on_with_the_rollouts_in_hand(tmp_path, checkpoint, monkeypatch, place):
+    whole = run(tmp_path / "whole", checkpoint, GRPO)
+    real, calls = getattr(loop, place), 0
+
+    def kill(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Killed
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, place, kill)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", checkpoint, GRPO)
+    if place == "teach":  # the rollouts of step 2 are on disk: sampling them again would be a waste
+        rolled = []
+        roll = LocalEngine.roll
+        monkeypatch.setattr(LocalEngine, "roll", lambda self, *a: rolled.append(1) or roll(self, *a))
+        assert same(run_again(tmp_path / "killed", checkpoint, GRPO), whole)
+        assert len(rolled) == GRPO.steps - 3
+    else:
+        assert same(run_again(tmp_path / "killed", checkpoint, GRPO), whole)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+
+
+def with_dropout(path: Path, folder: Path) -> Path:
+    listener = opened(path)
+    listener.config.encoder_dropout = 0.2
+    listener.save(folder)
+    return folder
+
+
+def test_generators_that_did_not_go_on_would_be_noticed(tmp_path, checkpoint, monkeypatch):
+    """Dropout draws from torch's global generator: seeded by the step the weights agree, left as it is they do not."""
+    start = with_dropout(checkpoint, tmp_path / "start")
+    whole = run(tmp_path / "whole", start, SFT)
+    for planted in (False, True):
+        folder = tmp_path / f"killed-{planted}"
+        with pytest.raises(Killed):
+            run(folder, start, SFT, kill_after=2)
+        torch.manual_seed(12345)
+        with monkeypatch.context() as patch:
+            if planted:
+                patch.setattr(loop, "seed_globals", lambda seed: None)
+            assert same(run_again(folder, start, SFT), whole) is not planted
+
+
+def test_the_newest_checkpoint_is_kept_and_the_older_ones_go(tmp_path, checkpoint):
+    run(tmp_path / "run", checkpoint, SFT)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-5"]
+    point = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    assert point is not None
+    step, folder = point
+    assert step == 5
+    assert json.loads((folder / "state.json").read_text())["updates"] == 5
+
+
+def test_optimiser_state_survives_a_round_trip_bit_for_bit(tmp_path, checkpoint):
+    listener = opened(checkpoint)
+    learner = Learner(listener, OPTIONS, 1e-3, 10)
+    prompt = listener.prompt(Clips()[1])
+    lessons = loop.teach([prompt], [loop.demonstrate(listener, prompt)], SFT.credits)
+    learner.step(lessons, SFT.objective)
+    path = checkpoints.save(tmp_path, 1, learner)
+    again = Learner(opened(path / "model"), OPTIONS, 1e-3, 10)
+    checkpoints.restore(path, again)
+    assert again.done == 1
+    for name, parameter in learner.parameters.items():
+        for key, value in learner.optimizer.state[parameter].items():
+            assert torch.equal(value, again.optimizer.state[again.parameters[name]][key]), (name, key)
+    assert not [file for file in path.rglob("*") if file.suffix in (".pt", ".bin", ".pkl")]
+
+
+# -- what the loop refuses ---------------------------------------------------------------------------------------------
+
+
+def test_a_learner_that_hears_other_audio_than_the_rollouts_is_stopped(tmp_path, checkpoint, monkeypatch):
+    """Audio of two prompts in a batch swapped, in the loss only: the agreement of log-probabilities is lost."""
+    prompt_of = type(opened(checkpoint)).hear
+
+    def swapped(self, features):
+        heard = prompt_of(self, features)
+        return heard if not self.model.training and not torch.is_grad_enabled() else heard.flip(0)
+
+    monkeypatch.setattr(type(opened(checkpoint)), "hear", swapped)
+    sharp = replace(OPTIONS, agreement=1e-4)
+    with pytest.raises(RunError, match="learner and rollouts disagree"):
+        run(tmp_path / "run", checkpoint, replace(GRPO, kl=0.0, passes=1), sharp)
+
+
+def test_learner_and_rollouts_agree_to_float_precision(tmp_path, checkpoint):
+    run(tmp_path / "run", checkpoint, GRPO)
+    rows = metrics(tmp_path / "run")
+    assert all(row["agreement/abs_diff"] < 1e-5 for row in rows)
+    assert all(row["agreement/correlation"] > 0.9999 for row in rows)
+
+
+def test_encoder_passes_of_the_loss_are_the_distinct_clips(tmp_path, checkpoint):
+    """2 passes over 3 prompts, of which two are the same clip where an epoch ends within the batch."""
+    run(tmp_path / "run", checkpoint, GRPO)
+    for row in metrics(tmp_path / "run"):
+        rolled = read_jsonl(tmp_path / "run" / "rollouts" / f"step-{row['step']:06d}.jsonl").rows
+        assert row["media/encoder_clips"] == 2 * len({one["id"] for one in rolled})
+        assert row["media/clips"] == 2 * len(rolled)
+
+
+def test_a_rollout_credited_to_another_prompt_is_refused(checkpoint):
+    listener = opened(checkpoint)
+    prompts = [listener.prompt(Clips()[index]) for index in range(2)]
+    groups = [loop.demonstrate(listener, prompt) for prompt in prompts]
+    with pytest.raises(RunError, match="credited"):
+        loop.teach(prompts, list(reversed(groups)), SFT.credits)
+
+    def rotated(group: Group) -> list[Credit]:
+        return [Credit(groups[0].sample, groups[0].rollouts[0], 1.0)]
+
+    with pytest.raises(RunError, match="credited"):
+        loop.teach(prompts, groups, rotated)
+
+
+def test_rollouts_of_another_policy_or_other_samples_are_not_taken(tmp_path, checkpoint):
+    run(tmp_path / "run", checkpoint, GRPO)
+    path = tmp_path / "run" / "rollouts" / "step-000000.jsonl"
+    rows = read_jsonl(path).rows
+    samples = [Clips()[int(row["id"].removeprefix("clip-"))] for row in rows]
+    policy = rows[0]["rollouts"][0]["policy"]
+    found = loop.read_groups(path, samples, policy)
+    assert found is not None
+    assert [group.sample.id for group in found] == [row["id"] for row in rows]
+    assert loop.read_groups(path, samples, "another") is None
+    assert loop.read_groups(path, list(reversed(samples)), policy) is None
