@@ -45,7 +45,7 @@ def test_a_new_run_holds_its_configuration_and_environment(tmp_path: Path):
         environment = json.loads((run.path / "environment.json").read_text())
         run.finish()
     assert environment["command"] == "auscult run toy"
-    assert environment["packages"]["numpy"] == np.__version__
+    assert environment["versions"]["numpy"] == np.__version__
     assert environment["hardware"]["cores"] >= 1
     assert environment["hardware"]["memory_gib"] > 0
     assert "resumed" not in environment

@@ -1,4 +1,4 @@
-"""The local engine: prefilled once and repeated, it says what plain generation says; its log-probs are the learner's."""
+"""The local engine: prefilled once and repeated, it says what plain generation says, and knows how likely that was."""
 
 import pytest
 import torch

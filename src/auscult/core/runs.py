@@ -373,15 +373,14 @@ def environment(command: str) -> dict[str, Any]:
     return {
         "command": command,
         "started": _now(),
-        "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "git": _git_state(),
         "hardware": {
             "cpu": _cpu_model(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "gpus": (_said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or "").splitlines(),
+            "gpu": (_said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or "").splitlines(),
         },
     }
 

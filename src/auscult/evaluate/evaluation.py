@@ -129,12 +129,10 @@ def answer(
 
 
 def outcome(sample: Sample, rollout: Rollout) -> Outcome:
-    """The rollout judged by the same grader that rewards it in training. Raises DataError where there is no gold answer."""
+    """The rollout judged by the grader that also rewards. Raises DataError where there is no gold answer."""
     grade = choice(sample, rollout)
     if grade is None:
-        raise DataError(
-            f"sample {sample.id} has no answer among its options, so it cannot be graded; mend or remove it"
-        )
+        raise DataError(f"sample {sample.id} has no answer among its options and cannot be graded; mend or remove it")
     return Outcome(
         id=sample.id,
         input=sample.question,

@@ -294,6 +294,12 @@ def _when(label: str) -> str:
 
 
 def _bare(label: str) -> str:
+    for ending, said in (
+        ("_shuffled", "the same model with another's audio"),
+        ("_silence", "the same model in silence"),
+    ):
+        if label.endswith(ending):
+            return said
     return {"start": "the start", "sft": "after SFT", "grpo": "after GRPO"}.get(label, label)
 
 

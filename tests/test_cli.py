@@ -1,0 +1,223 @@
+"""The command line: mistakes are sentences with exit code 2, results are on stdout, and a killed run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from auscult.cli import main, recipe_names
+from auscult.core.config import build
+from auscult.core.runs import read_jsonl
+from auscult.core.yaml12 import read_yaml
+from auscult.recipe import Recipe
+
+SMALL = [
+    *("--data.heldout", "20", "--model.width", "32", "--model.layers", "2", "--model.encoder_width", "32"),
+    *("--model.encoder_layers", "1", "--sft.steps", "4", "--sft.prompts", "4", "--grpo.steps", "3"),
+    *("--grpo.prompts", "3", "--grpo.max_tokens", "8", "--evaluate.max_tokens", "8", "--evaluate.showcase", "3"),
+]
+TIMES = ("seconds", "started")
+
+
+def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "auscult", *arguments], capture_output=True, text=True, **options)
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "quikstart"], "did you mean 'quickstart'"),
+        (["run"], "name a recipe"),
+        (["run", "quickstart", "--train.lerning_rate", "1"], "--train.learning_rate"),
+        (["run", "quickstart", "--train.learning_rate", "fast"], "must be a number"),
+        (["run", "quickstart", "--data.source", "scense"], "scenes"),
+        (["run", "quickstart", "--sft.steps"], "has no value"),
+        (["run", "quickstart", "stray"], "stray"),
+        (["grpo", "quickstart"], "--model DIR"),
+        (["eval", "quickstart", "--model", "/nowhere"], "no config.json"),
+        (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
+        (["run", "quickstart", "--device", "cuda"], "no GPU"),
+        (["data", "check", "/nowhere.jsonl"], "/nowhere.jsonl"),
+        (["report", "/nowhere"], "no run folder"),
+    ],
+)
+def test_a_mistake_is_a_sentence_with_exit_code_2(arguments, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.startswith("auscult: ")
+    assert "Traceback" not in err
+    assert out == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["list"], ["list", "--json"]])
+def test_what_explains_itself_succeeds(arguments, capsys):
+    assert main(arguments) == 0
+    assert "auscult" in capsys.readouterr().out or "recipes" in arguments[0]
+
+
+@pytest.mark.parametrize("command", ["run", "sft", "grpo", "eval", "data", "report", "list", "doctor"])
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"auscult {command}" in capsys.readouterr().out
+
+
+def test_help_of_a_recipe_lists_every_setting_with_its_value(capsys):
+    assert main(["run", "quickstart", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--train.learning_rate" in out
+    assert "--grpo.group" in out
+    assert "--data.most" in out
+
+
+def test_help_needs_no_torch():
+    code = "import sys, auscult.cli as cli; cli.main(['run', 'quickstart', '--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_whole_and_says_command_hardware_time_and_what_to_expect(name):
+    path = Path(__file__).parent.parent / "src" / "auscult" / "recipes" / f"{name}.yaml"
+    assert build(Recipe, read_yaml(path), where=name).name == name
+    for word in ("# command", "# hardware", "# time", "# expected"):
+        assert word in path.read_text()
+
+
+def test_doctor_finds_this_machine_good(capsys):
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["torch"]["good"]
+
+
+def test_data_check_shows_tokens_mask_and_placeholders(capsys):
+    assert main(["data", "check", "quickstart", "--show", "1", "--data.heldout", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "placeholders for 300 feature rows" in out
+    assert "train  <think>" in out
+    assert "-    <audio>  x 38" in out
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A small run from beginning to end, and what it said."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return out, auscult("run", "quickstart", "--out", str(out), "--json", *SMALL)
+
+
+def test_a_run_ends_with_one_json_object_and_a_page(whole):
+    out, said = whole
+    assert said.returncode == 0, said.stderr
+    figures = json.loads(said.stdout)
+    assert list(figures["results"]) == ["start", "sft", "grpo"]
+    assert figures["results"]["grpo"]["n"] == 20
+    assert {"shuffled", "silence", "majority", "chance"} <= set(figures["results"]["grpo"]["baselines"])
+    assert [(pair["before"], pair["after"]) for pair in figures["comparison"]][:2] == [
+        ("start", "sft"),
+        ("sft", "grpo"),
+    ]
+    assert Path(figures["report"]).read_text().count("<audio") == 3
+    assert (out / "done").exists()
+    assert "grpo" in said.stderr
+
+
+def test_a_finished_run_says_the_same_again_at_once(whole):
+    out, said = whole
+    again = auscult("run", "quickstart", "--out", str(out), "--json", *SMALL)
+    assert again.stdout == said.stdout
+
+
+def test_its_config_runs_again_as_it_is(whole, tmp_path):
+    out, _ = whole
+    again = auscult("run", str(out), "--out", str(tmp_path / "again"), "--json")
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path / "again") == numbers(out)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(whole):
+    out, _ = whole
+    other = auscult("run", "quickstart", "--out", str(out), *SMALL, "--seed", "1")
+    assert other.returncode == 2
+    assert "seed" in other.stderr
+    assert "--overwrite" in other.stderr
+
+
+def test_the_stages_run_one_by_one_too(whole, tmp_path):
+    out, _ = whole
+    sft = auscult("sft", "quickstart", "--out", str(tmp_path / "sft"), "--json", *SMALL)
+    assert sft.returncode == 0, sft.stderr
+    assert list(json.loads(sft.stdout)["results"]) == ["start", "sft"]
+    assert weights(tmp_path / "sft" / "sft" / "model") == weights(out / "sft" / "model")
+    found = auscult(
+        "eval", "quickstart", "--out", str(tmp_path / "eval"), "--model", str(out / "grpo" / "model"), "--json", *SMALL
+    )
+    assert found.returncode == 0, found.stderr
+    (evaluated,) = json.loads(found.stdout)["results"].values()
+    assert evaluated["correct"] == json.loads((out / "results_grpo.json").read_text())["correct"]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    with safe_open(folder / "model.safetensors", "np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+
+def numbers(out: Path) -> dict[str, object]:
+    """Everything that a run found, times aside."""
+    found: dict[str, object] = {
+        str(path.relative_to(out)): json.loads(path.read_text()) for path in sorted(out.glob("results_*.json"))
+    }
+    for path in sorted([*out.glob("samples_*.jsonl"), *out.rglob("rollouts/*.jsonl"), *out.glob("*/metrics.jsonl")]):
+        rows = read_jsonl(path).rows
+        found[str(path.relative_to(out))] = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+    for stage in ("model", "sft/model", "grpo/model"):
+        found[stage] = weights(out / stage)
+    return found
+
+
+@pytest.mark.long
+def test_killed_at_random_moments_a_run_ends_with_the_same_numbers(whole, tmp_path):
+    """kill -9, five times, the same command again each time: weights, metrics, rows and figures are those of one go."""
+    out, _ = whole
+    command = [sys.executable, "-m", "auscult", "run", "quickstart", "--out", str(tmp_path / "run"), *SMALL]
+    moments, kills = random.Random(os.getpid()), 0
+    print("seed", os.getpid())
+    while kills < 5:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(2.5 + moments.uniform(0, 3.5))  # importing torch takes the first two seconds
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert kills > 0
+    assert numbers(tmp_path / "run") == numbers(out)
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "auscult", "run", "quickstart", "--out", str(tmp_path / "run"), *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / "model").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
