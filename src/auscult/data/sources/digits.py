@@ -253,6 +253,6 @@ def coloured(wave: Wave, draw: np.random.Generator, most: float) -> Wave:
 
     The knots lie evenly from 0 to half the rate and the gain is interpolated between them.
     """
-    spectrum = np.fft.rfft(wave)
+    spectrum = np.fft.rfft(wave, 1 << (len(wave) - 1).bit_length())  # a length with large prime factors is slow
     gains = np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, KNOTS), draw.uniform(-most, most, KNOTS))
-    return np.fft.irfft(spectrum * 10 ** (gains / 20), len(wave)).astype(np.float32)
+    return np.fft.irfft(spectrum * 10 ** (gains / 20))[: len(wave)].astype(np.float32)
