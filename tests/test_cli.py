@@ -18,6 +18,7 @@ from auscult.cli import main, recipe_names
 from auscult.core.config import build
 from auscult.core.runs import read_jsonl
 from auscult.core.yaml12 import read_yaml
+from auscult.data.sources import scenes
 from auscult.recipe import Recipe
 
 SMALL = [
@@ -222,3 +223,14 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
+
+
+def test_your_own_questions_about_your_own_files_train_and_are_evaluated(tmp_path):
+    """The README's way: one JSON object a line, recordings beside it."""
+    made = scenes.Source(heldout=12, seconds=2.0).split("heldout", 0)
+    path = scenes.write(tmp_path / "clips", [made[index] for index in range(12)])
+    assert main(["data", "check", str(path), "--decode"]) == 0
+    data = f"{{source: jsonl, root: {path}, heldout_share: 0.3}}"
+    said = auscult("run", "sounds", "--out", str(tmp_path / "run"), "--json", "--data", data, *SMALL[2:])
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["results"]["grpo"]["n"] in range(2, 6)
