@@ -53,6 +53,13 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "quickstart", "--device", "cuda"], "no GPU"),
         (["data", "check", "/nowhere.jsonl"], "/nowhere.jsonl"),
         (["report", "/nowhere"], "no run folder"),
+        (["data", "chek", "x"], "invalid choice"),
+        (["run", "quickstart", "--grpo.group", "0"], "group is 0"),
+        (["run", "quickstart", "--sft.steps", "-3"], "steps is -3"),
+        (["run", "quickstart", "--model.heads", "3"], "multiple of heads"),
+        (["run", "quickstart", "--train.save_every", "0"], "save_every is 0"),
+        (["run", "quickstart", "--grpo.temperature", "0"], "above 0"),
+        (["run", "quickstart", "--grpo.rewards", "{choise: 1.0}"], "did you mean 'choice'"),
     ],
 )
 def test_a_mistake_is_a_sentence_with_exit_code_2(arguments, said, capsys, monkeypatch, tmp_path):

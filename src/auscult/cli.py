@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AuscultError as problem:
         print(f"auscult: {problem}", file=sys.stderr)
         return 2
+    except argparse.ArgumentError as problem:
+        print(f"auscult: {problem}; auscult {arguments[0]} --help says what it takes", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("auscult: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -86,6 +86,9 @@ def device(name: str) -> torch.device:
 def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool = False) -> dict[str, Any]:
     """Runs what is left of the recipe in the folder `out`; the figures of the finished run."""
     torch.use_deterministic_algorithms(True, warn_only=True)
+    for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
+        if algorithm.request:
+            Rubric.from_config(algorithm.request.rewards)
     with Run.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if not opened.finished:
             began = time.perf_counter()

@@ -6,7 +6,6 @@ from auscult.core.errors import DataError
 from auscult.core.types import Audio, Parsed, Rollout, Sample, Turn
 from auscult.evaluate import evaluation
 from auscult.evaluate.evaluation import (
-    chance,
     clusters,
     evaluate,
     majority,
@@ -83,7 +82,6 @@ def test_majority_is_by_task(heard):
 
     samples = [sample(n, "a", "1") for n in range(4)] + [sample(n, "b", "123"[n % 3]) for n in range(3)]
     assert majority(samples) == pytest.approx(5 / 7)
-    assert chance(samples) == pytest.approx(1 / 3)
 
 
 def test_samples_files_read_back(tmp_path, listener, samples):

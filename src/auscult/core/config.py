@@ -425,3 +425,10 @@ def _shown(value: Any) -> str:
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
+
+
+def at_least(limits: Mapping[str, tuple[int, int]]) -> None:
+    """For a section's `__post_init__`: refuses the first of name -> (value, least) that is too small."""
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}: set at least {least}")

@@ -27,6 +27,7 @@ from auscult.core.runs import read_jsonl, write_text
 from auscult.core.seeds import derive, rng
 from auscult.core.types import Audio, Frames, Media, Outcome, Parsed, Rollout, Sample
 from auscult.data.source import Samples
+from auscult.evaluate import statistics
 from auscult.evaluate.options import Evaluate
 from auscult.evaluate.statistics import clustered_se, wilson
 from auscult.media.audio import decode
@@ -105,7 +106,10 @@ def evaluate(
     outcomes = ask("held-out", samples)
     without = {"shuffled": shuffled(samples, seed), "silence": [silenced(s) for s in samples]} if unheard else {}
     return Evaluation(
-        outcomes, {name: ask(name, asked) for name, asked in without.items()}, chance(samples), majority(samples)
+        outcomes,
+        {name: ask(name, asked) for name, asked in without.items()},
+        statistics.chance(len(sample.choices) for sample in samples),
+        majority(samples),
     )
 
 
@@ -191,19 +195,12 @@ def listed(samples: Samples, limit: int | None) -> list[Sample]:
 # -- baselines ---------------------------------------------------------------------------------------------------------
 
 
-def chance(samples: Sequence[Sample]) -> float | None:
-    """Mean of 1 / number of options; None when there is a question without options."""
-    if not all(sample.choices for sample in samples):
-        return None
-    return float(np.mean([1 / len(sample.choices) for sample in samples]))
-
-
 def majority(samples: Sequence[Sample]) -> float:
     """Share of questions whose gold answer is the commonest of their task."""
-    tasks: dict[str, Counter[str]] = {}
+    tasks: dict[str, list[str]] = {}
     for sample in samples:
-        tasks.setdefault(sample.tags.get("task", ""), Counter())[sample.answers[0]] += 1
-    return sum(max(counts.values()) for counts in tasks.values()) / len(samples)
+        tasks.setdefault(sample.tags.get("task", ""), []).append(sample.answers[0])
+    return sum(len(golds) * statistics.majority(golds)[1] for golds in tasks.values()) / len(samples)
 
 
 def shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:

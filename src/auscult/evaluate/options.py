@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from auscult.core.config import at_least
 from auscult.core.types import Sampling
 
 
@@ -21,6 +22,10 @@ class Evaluate:
     """Questions that are answered at once."""
     showcase: int = 20
     """Sampled rollouts that the report plays."""
+
+    def __post_init__(self) -> None:
+        at_least({"limit": (1 if self.limit is None else self.limit, 1), "showcase": (self.showcase, 0)})
+        at_least({"max_tokens": (self.max_tokens, 1), "batch": (self.batch, 1)})
 
     @property
     def sampling(self) -> Sampling:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from auscult.core.config import at_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -29,3 +31,12 @@ class Shape:
     """Tokens at most; 256 of them are bytes."""
     max_seconds: float = 30.0
     """Longest clip that is heard whole, seconds."""
+
+    def __post_init__(self) -> None:
+        counts = {"layers": self.layers, "heads": self.heads, "encoder_layers": self.encoder_layers, "mels": self.mels}
+        at_least({**{name: (value, 1) for name, value in counts.items()}, "pool": (self.pool, 1)})
+        at_least({"vocabulary": (self.vocabulary, 300)})  # 256 bytes, the special tokens and the tags
+        if self.width % self.heads or self.heads % max(1, self.heads // 2):
+            raise ValueError(f"width is {self.width} and heads {self.heads}: set a width that is a multiple of heads")
+        if self.encoder_width % 8:
+            raise ValueError(f"encoder_width is {self.encoder_width}: set a multiple of 8, it has 4 heads")

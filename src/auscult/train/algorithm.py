@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from auscult.core.config import at_least
 from auscult.core.types import Credit, Group, Sampling
 
 
@@ -54,6 +55,9 @@ class Algorithm(ABC):
     """Peak learning rate; null takes train.learning_rate."""
     final_rate: float = 0.1
     """Share of the peak rate that the cosine ends at; 1 keeps the peak to the end."""
+
+    def __post_init__(self) -> None:
+        at_least({"steps": (self.steps, 1), "prompts": (self.prompts, 1)})
 
     @property
     @abstractmethod

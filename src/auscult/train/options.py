@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from auscult.core.config import at_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
@@ -31,3 +33,7 @@ class Train:
     update."""
     save_every: int = 1
     """Steps between checkpoints: what a kill can cost."""
+
+    def __post_init__(self) -> None:
+        counts = {"prompt_batch": self.prompt_batch, "reply_batch": self.reply_batch, "save_every": self.save_every}
+        at_least({**{name: (value, 1) for name, value in counts.items()}, "warmup": (self.warmup, 0)})

@@ -1,1 +1,1 @@
-"""One file a model family, found by its name: `tiny()` makes a random-weight checkpoint, `load(path)` opens one."""
+"""One file a model family, found by its name: `Model` builds and loads, `tiny()` writes a random-weight checkpoint."""

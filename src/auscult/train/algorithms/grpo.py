@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
 
+from auscult.core.config import at_least
 from auscult.core.types import Credit, Group, Sampling
 from auscult.train import algorithm
 from auscult.train.algorithm import Objective, Request
@@ -42,6 +43,12 @@ class Algorithm(algorithm.Algorithm):
     """Weight of the divergence from the policy that the stage began with (beta in the paper); 0 keeps no reference."""
     passes: int = 1
     """Optimiser steps on each batch of rollouts (mu in the paper)."""
+
+    def __post_init__(self) -> None:
+        algorithm.Algorithm.__post_init__(self)
+        at_least({"group": (self.group, 2), "max_tokens": (self.max_tokens, 1), "passes": (self.passes, 1)})
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}: replies of a group must differ, set a number above 0")
 
     @property
     def request(self) -> Request:
