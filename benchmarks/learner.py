@@ -49,7 +49,7 @@ def plain(listener: GraftListener, batch: list[Lesson]) -> None:
     """The step as it is usually written."""
     prompt, replies = batch[0].prompt, torch.tensor([lesson.rollout.reply_ids for lesson in batch])
     ids = torch.cat([torch.tensor([prompt.ids] * len(batch)), replies], dim=1)
-    features = torch.stack([prompt.features[0].rows] * len(batch))
+    features = torch.stack([prompt.features[0].inputs["rows"]] * len(batch))
     heard = listener.model.hear(features, torch.full((len(batch),), features.shape[1]))
     text = listener.model.language_model
     hidden = text.base_model(inputs_embeds=listener.model.embed(ids, heard), use_cache=False).last_hidden_state

@@ -297,7 +297,9 @@ def shown(recipe: Recipe, samples: Sequence[Sample], count: int) -> list[str]:
             reply = loop.demonstrate(listener, prompt).rollouts[0].reply_ids if sample.answers else ()
             names = listener.tokenizer.convert_ids_to_tokens([*prompt.ids, *reply])
             media = ", ".join(
-                f"{part.tokens} placeholders for {len(part.rows)} feature rows" for part in prompt.features
+                f"{part.tokens} placeholders for {part.kind} of shape "
+                + " and ".join("x".join(map(str, value.shape)) for value in part.inputs.values())
+                for part in prompt.features
             )
             lines += [f"\n{sample.id}: {len(prompt.ids)} prompt tokens, {len(reply)} trained on; {media or 'no media'}"]
             lines += [prompt.text + listener.text(reply)]

@@ -15,13 +15,13 @@ from auscult.models.wording import Wording
 
 
 def mark(listener):
-    return listener.tokenizer.convert_tokens_to_ids(listener.placeholder)
+    return listener.slots["audio"]
 
 
 def test_a_prompt_holds_its_question_and_one_placeholder_per_audio_token(listener, heard):
     prompt = listener.prompt(heard(seconds=0.5))
     assert "How many sounds?" in prompt.text
-    assert prompt.text.count(listener.placeholder) == 1
+    assert prompt.text.count(listener.marks["audio"]) == 1
     assert prompt.ids.count(mark(listener)) == prompt.features[0].tokens == listener.config.tokens(50)
 
 
@@ -75,10 +75,10 @@ def test_too_long_clips_follow_the_policy_and_are_counted(checkpoint, heard):
     with pytest.raises(MediaError):
         opened("error").prompt(sample)
     trimmed = opened("trim")
-    assert trimmed.prompt(sample).features[0].rows.shape[0] == 50
+    assert trimmed.prompt(sample).features[0].inputs["rows"].shape[0] == 50
     assert trimmed.counts["trimmed_clips"] == 1
     chunked = opened("chunk")
-    assert [len(part.rows) for part in chunked.prompt(sample).features] == [50, 50, 20]
+    assert [len(part.inputs["rows"]) for part in chunked.prompt(sample).features] == [50, 50, 20]
     assert chunked.counts["chunked_clips"] == 1
 
 
@@ -101,13 +101,13 @@ def test_dropped_placeholders_stop_the_pass(listener, heard):
 def test_features_and_placeholders_dropped_together_are_noticed_too(listener, heard):
     prompt = listener.prompt(heard())
     deaf = replace(prompt, ids=tuple(token for token in prompt.ids if token != mark(listener)), features=())
-    with pytest.raises(LostMediaError, match="1 clips, 0 placeholders"):
+    with pytest.raises(LostMediaError, match="1 clips or images, 0 placeholders"):
         listener.prefill([deaf], "loss")
 
 
 def test_an_encoder_that_loses_rows_is_noticed(listener, heard, monkeypatch):
-    whole = listener.hear
-    monkeypatch.setattr(listener, "hear", lambda features: whole(features)[:-1])
+    whole = listener._projected
+    monkeypatch.setattr(listener, "_projected", lambda items, passed: [rows[:-1] for rows in whole(items, passed)])
     with pytest.raises(LostMediaError, match="encoder gave"):
         listener.prefill([listener.prompt(heard())], "evaluation")
 
@@ -159,4 +159,4 @@ def test_a_file_is_heard_like_its_samples(listener, testdata):
     memory = Audio.of(decode(clip, 16_000), 16_000)
     from_memory = listener.prompt(Sample("memory", (Turn("user", (memory, "How many sounds?")),), ("1",)))
     assert from_file.ids == from_memory.ids
-    assert torch.equal(from_file.features[0].rows, from_memory.features[0].rows)
+    assert torch.equal(from_file.features[0].inputs["rows"], from_memory.features[0].inputs["rows"])

@@ -21,8 +21,8 @@ def plain(listener, prompt, tokens):
     """The plain way: the whole prompt with its audio again for each new token."""
     ids = torch.tensor([prompt.ids])
     heard = {
-        "features": prompt.features[0].rows[None],
-        "feature_lengths": torch.tensor([len(prompt.features[0].rows)]),
+        "features": prompt.features[0].inputs["rows"][None],
+        "feature_lengths": torch.tensor([len(prompt.features[0].inputs["rows"])]),
     }
     said = []
     with torch.no_grad():

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,26 @@ class Frames:
         return cls(values=values, rate=rate, sha256=hashlib.sha256(values.tobytes() + b"@%r" % rate).hexdigest())
 
 
-Media = Audio | Frames
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: a file still to be opened, or pixels already in memory."""
+
+    path: str | None = None
+    """File to open; None when `pixels` holds the picture."""
+    pixels: Pixels | None = field(default=None, compare=False, repr=False)
+    """RGB [H, W, 3] in memory; `sha256` stands for them in comparisons."""
+    sha256: str | None = None
+    """Hash of the content, hex; None until the file has been read."""
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Image:
+        """An in-memory picture from RGB pixels [H, W, 3]."""
+        pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
+        shape = b"@%dx%d" % pixels.shape[:2]
+        return cls(pixels=pixels, sha256=hashlib.sha256(pixels.tobytes() + shape).hexdigest())
+
+
+Media = Audio | Frames | Image
 
 
 @dataclass(frozen=True, slots=True)

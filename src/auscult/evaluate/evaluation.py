@@ -13,6 +13,7 @@ A model that listens is far above the last two; one that does not listen equals 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,11 +26,12 @@ import numpy as np
 from auscult.core.errors import DataError
 from auscult.core.runs import read_jsonl, write_text
 from auscult.core.seeds import derive, rng
-from auscult.core.types import Audio, Frames, Media, Outcome, Parsed, Rollout, Sample
+from auscult.core.types import Audio, Frames, Image, Media, Outcome, Parsed, Rollout, Sample
 from auscult.data.source import Samples
 from auscult.evaluate import statistics
 from auscult.evaluate.options import Evaluate
 from auscult.evaluate.statistics import clustered_se, wilson
+from auscult.media import image
 from auscult.media.audio import decode
 from auscult.models.listener import Listener
 from auscult.rewards.choice import choice
@@ -204,32 +206,46 @@ def majority(samples: Sequence[Sample]) -> float:
 
 
 def shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """Each question with the media of another sample: a seeded single cycle, so that none keeps its own."""
-    cycle = rng(seed, "shuffled media").permutation(len(samples))
-    donors = dict(zip(cycle.tolist(), np.roll(cycle, 1).tolist(), strict=True))
+    """Each question with the media of another sample that has the same kinds of media: one seeded cycle a kind, so that
+    none keeps its own (but for a sample that is alone in its kind)."""
+    kinds: dict[frozenset[str], list[int]] = {}
+    for index, sample in enumerate(samples):
+        kinds.setdefault(frozenset(type(part).__name__ for part in sample.media), []).append(index)
+    donors: dict[int, int] = {}
+    for members in kinds.values():
+        around = np.asarray(members)[rng(seed, "shuffled media").permutation(len(members))]
+        donors |= zip(around.tolist(), np.roll(around, 1).tolist(), strict=True)
     return [with_media(sample, samples[donors[index]].media) for index, sample in enumerate(samples)]
 
 
 def silenced(sample: Sample) -> Sample:
-    """The sample with silence as long as each of its media."""
+    """The sample with silence as long, or one grey as large, as each of its media."""
     return with_media(sample, tuple(_silence(media) for media in sample.media))
 
 
 def _silence(media: Media) -> Media:
     if isinstance(media, Frames):
         return Frames.of(np.zeros_like(media.values), media.rate)
+    if isinstance(media, Image):
+        return Image.of(np.full_like(image.decode(media), 127))
     if media.wave is None or media.rate is None:
         media = Audio.of(decode(media, SILENCE_RATE), SILENCE_RATE)
     return Audio.of(np.zeros_like(media.wave), media.rate or SILENCE_RATE)
 
 
 def with_media(sample: Sample, media: Sequence[Media]) -> Sample:
-    """The sample with its media replaced, one for one; a donor with fewer is heard again, one with more is cut."""
-    if not media:
-        return sample
-    replacements = iter([media[index % len(media)] for index in range(len(sample.media))])
+    """The sample with its media replaced, each by one of its own kind; a donor with fewer is heard again, one with more
+    is cut."""
+    kinds = {type(part) for part in media}
+    supply = {kind: itertools.cycle([part for part in media if type(part) is kind]) for kind in kinds}
     turns = tuple(
-        replace(turn, content=tuple(part if isinstance(part, str) else next(replacements) for part in turn.content))
+        replace(
+            turn,
+            content=tuple(
+                next(supply[type(part)]) if type(part) in supply else part  # text is in no supply
+                for part in turn.content
+            ),
+        )
         for turn in sample.turns
     )
     return replace(sample, turns=turns)

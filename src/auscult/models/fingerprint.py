@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 
-def fingerprint(model: nn.Module) -> str:
-    """16 hex digits of a hash over all trainable parameters, bit for bit (frozen ones cannot have changed)."""
+def fingerprint(model: nn.Module, *, whole: bool = False) -> str:
+    """16 hex digits of a hash over the trainable parameters, bit for bit (frozen ones cannot have changed); over all
+    parameters with `whole`."""
     digest = hashlib.blake2b(digest_size=8)
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if whole or parameter.requires_grad:
             digest.update(name.encode())
             digest.update(parameter.detach().contiguous().view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()

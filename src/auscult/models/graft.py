@@ -185,11 +185,15 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module | None:
         return self.language_model.get_output_embeddings()
 
-    def hear(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Features [C, T, F] with lengths [C] -> the audio tokens of all clips, one after another [sum N, W]."""
-        encoded = self.projector(self.encoder(features.to(self.encoder.stack.weight.dtype), lengths))
+    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features [C, T, F] with lengths [C] -> what the encoder makes of all clips, one after another [sum N, D]."""
+        encoded = self.encoder(features.to(self.encoder.stack.weight.dtype), lengths)
         counts = torch.div(lengths + self.config.stride - 1, self.config.stride, rounding_mode="floor")
         return encoded[_alive(counts, encoded.shape[1])]
+
+    def hear(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features [C, T, F] with lengths [C] -> the audio tokens of all clips, one after another [sum N, W]."""
+        return self.projector(self.encode(features, lengths))
 
     def embed(self, input_ids: Tensor, heard: Tensor | None) -> Tensor:
         """Ids [B, L] and audio tokens [sum N, W] in the order of their placeholders -> embeddings [B, L, W]."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
-from transformers import AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from torch import Tensor, nn
+from transformers import AutoTokenizer, DynamicCache, PreTrainedTokenizerFast
 from transformers.models.gemma3 import Gemma3TextConfig
 
 from auscult.core.errors import ConfigError
 from auscult.core.forms import Form, form
-from auscult.core.types import Audio, Media
+from auscult.core.types import Audio, Frames, Media
 from auscult.media.audio import decode, fit
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
 from auscult.models.graft_shape import Shape
-from auscult.models.listener import Features, Listener, token_id
+from auscult.models.listener import Encoded, Features, Listener, Step, token_id
 from auscult.models.mel import RATE, log_mel
 from auscult.models.tokens import AUDIO, BOS, PAD, TURN_END, build_tokenizer
 from auscult.models.wording import Wording
@@ -45,7 +45,8 @@ def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Word
     )
     config = GraftConfig(
         text_config=text,
-        features=shape.mels,
+        source=shape.source,
+        features=shape.features,
         encoder_width=shape.encoder_width,
         encoder_layers=shape.encoder_layers,
         encoder_heads=4,
@@ -82,38 +83,64 @@ class GraftListener(Listener):
         self.config = cast(GraftConfig, model.config)
 
     @property
-    def placeholder(self) -> str:
-        return AUDIO
+    def marks(self) -> dict[str, str]:
+        return {"audio": AUDIO}
+
+    @property
+    def slots(self) -> dict[str, int]:
+        return {"audio": self.config.audio_token_id}
+
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        joined = [
+            {**turn, "content": "".join(part if isinstance(part, str) else AUDIO for part in turn["content"])}
+            for turn in messages
+        ]
+        return str(self.tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True))
 
     def features(self, media: Media) -> tuple[Features, ...]:
         config = self.config
-        if not isinstance(media, Audio):
-            if config.source != "frames":
-                raise ConfigError("this model hears audio; give recordings, or train a model with source: frames")
-            rows = torch.from_numpy(media.values)
-            return (Features(media.sha256, rows, config.tokens(len(rows))),)
+        if isinstance(media, Frames):
+            if config.source != "frames" or media.values.shape[1] != config.features:
+                raise ConfigError(
+                    f"this model hears {config.source} of {config.features} values, the sample has frames of "
+                    f"{media.values.shape[1]}; set --model.source frames and --model.features for a new one"
+                )
+            return (self._features(media.sha256, torch.from_numpy(media.values)),)
+        if config.source != "mel" or not isinstance(media, Audio):
+            raise ConfigError("this model hears feature frames; give frames, or train a model with source: mel")
         fitted = fit(decode(media, RATE), RATE, config.max_seconds, self.wording.too_long)
         self.counts["trimmed_clips"] += fitted.cut_seconds > 0
         self.counts["chunked_clips"] += len(fitted.pieces) > 1
-        found: list[Features] = []
-        for wave in fitted.pieces:
-            rows = log_mel(wave, config.features)
-            found.append(Features(Audio.of(wave, RATE).sha256 or "", rows, config.tokens(len(rows))))
-        return tuple(found)
+        return tuple(
+            self._features(Audio.of(wave, RATE).sha256 or "", log_mel(wave, config.features)) for wave in fitted.pieces
+        )
 
-    def hear(self, features: Sequence[Features]) -> Tensor:
-        rows = torch.nn.utils.rnn.pad_sequence([f.rows for f in features], batch_first=True).to(self.device)
-        return self.model.hear(rows, torch.tensor([len(f.rows) for f in features], device=self.device))
+    def _features(self, key: str, rows: Tensor) -> Features:
+        tokens = self.config.tokens(len(rows))
+        return Features(key, "audio", {"rows": rows}, tokens, AUDIO * tokens)
 
-    def run_prompts(self, ids: Tensor, mask: Tensor, heard: Tensor | None) -> DynamicCache:
+    def stages(self, kind: str) -> Sequence[tuple[nn.Module, Step]]:
+        return [(self.model.encoder, self._encoded), (self.model.projector, self._projected)]
+
+    def _encoded(self, items: Sequence[Features], passed: list[Tensor] | None) -> list[Tensor]:
+        rows = [item.inputs["rows"] for item in items]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
+        encoded = self.model.encode(padded, torch.tensor([len(row) for row in rows], device=self.device))
+        return list(encoded.split([item.tokens for item in items]))
+
+    def _projected(self, items: Sequence[Features], passed: list[Tensor] | None) -> list[Tensor]:
+        return list(self.model.projector(torch.cat(passed or [])).split([item.tokens for item in items]))
+
+    def run_prompts(self, ids: Tensor, mask: Tensor, media: Sequence[Encoded]) -> tuple[DynamicCache, Tensor, Tensor]:
         text = self.model.language_model
-        return text.base_model(
-            inputs_embeds=self.model.embed(ids, heard),
+        out = text.base_model(
+            inputs_embeds=self.model.embed(ids, torch.cat([item.rows for item in media]) if media else None),
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             past_key_values=DynamicCache(config=text.config),
             use_cache=True,
-        ).past_key_values
+        )
+        return out.past_key_values, mask.sum(1), out.last_hidden_state
 
     def run_replies(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
         return self.model.language_model.base_model(
@@ -126,9 +153,6 @@ class GraftListener(Listener):
         logits = head(hidden).float()
         cap = getattr(text.config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    def generator(self) -> PreTrainedModel:
-        return self.model.language_model
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)

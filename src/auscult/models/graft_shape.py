@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from auscult.core.config import at_least
 
@@ -23,18 +24,20 @@ class Shape:
     """Layers of the audio encoder."""
     encoder_dropout: float = 0.0
     """Dropout in the audio encoder, in supervised training only."""
-    mels: int = 80
-    """Mel bands of the log-mel features."""
+    source: Literal["mel", "frames"] = "mel"
+    """What is heard: log-mel of recordings, or feature frames that the data hold, for example VGGish at 1 Hz."""
+    features: int = 80
+    """Mel bands, or values of a frame (128 for VGGish)."""
     pool: int = 4
-    """Pairs of 10 ms feature rows that become one audio token: 4 is 80 ms."""
+    """Pairs of 10 ms feature rows that become one audio token, 4 is 80 ms; with frames, frames that become one."""
     vocabulary: int = 512
     """Tokens at most; 256 of them are bytes."""
     max_seconds: float = 30.0
     """Longest clip that is heard whole, seconds."""
 
     def __post_init__(self) -> None:
-        counts = {"layers": self.layers, "heads": self.heads, "encoder_layers": self.encoder_layers, "mels": self.mels}
-        at_least({**{name: (value, 1) for name, value in counts.items()}, "pool": (self.pool, 1)})
+        counts = ("layers", "heads", "encoder_layers", "features", "pool")
+        at_least({name: (getattr(self, name), 1) for name in counts})
         at_least({"vocabulary": (self.vocabulary, 300)})  # 256 bytes, the special tokens and the tags
         if self.width % self.heads or self.heads % max(1, self.heads // 2):
             raise ValueError(f"width is {self.width} and heads {self.heads}: set a width that is a multiple of heads")

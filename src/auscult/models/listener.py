@@ -5,44 +5,60 @@
     reply(prefix, rows, ids)  -> hidden       replies against (a repetition of) that cache
 
 Rollouts, old and reference log-probs, the loss and the evaluation all enter through `prefill`, and `prefill` refuses
-to go on unless placeholders in the ids = audio tokens promised by the features = rows the encoder computed. So media
-cannot be heard in one phase and missing from another. A family (one file in `families/`) says how its own network
-does these things.
+to go on unless placeholders in the ids = media tokens promised by the features = rows the encoders computed, kind by
+kind and in order. So media cannot be heard in one phase and missing from another. A family (one file in `families/`)
+says how its own network does these things.
 
-Letters: P prompts, L prompt tokens, R replies, T reply tokens, F features, W width.
+Letters: P prompts, L prompt tokens, R replies, T reply tokens, W width.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from auscult.core.errors import ConfigError, LostMediaError, RenderError
 from auscult.core.forms import Form
-from auscult.core.types import Media, Sample
+from auscult.core.types import Image, Media, Sample
+from auscult.models.encoded import EncoderCache
+from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import Wording
+
+PROBE = "qzv"
+"""Stands for a reply where a chat template is asked how it ends one."""
+
+
+Step = Callable[[Sequence["Features"], "list[Tensor] | None"], list[Tensor]]
+"""A step of an encoder: the features and what the step before made of them (None at first) become a tensor each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What one placeholder run of a prompt stands for."""
+    """What one run of placeholders stands for: a clip, a piece of a long clip, or an image."""
 
     key: str
-    """Hash of the media content: equal keys are encoded once per batch."""
-    rows: Tensor = field(repr=False, compare=False)
-    """Feature rows [T, F]."""
+    """Hash of the content as the encoder gets it: equal keys are encoded once."""
+    kind: str
+    """`audio` or `image`: which encoder takes it."""
+    inputs: Mapping[str, Tensor] = field(repr=False, compare=False)
+    """What the encoder takes, by the name that the family gave it; no batch dimension."""
     tokens: int
-    """Audio tokens that they become: so many placeholders stand in the prompt."""
+    """Media tokens that it becomes: so many placeholders stand in the prompt."""
+    text: str
+    """What stands for it in the text before tokenizing: its placeholders, and what its family writes around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +68,21 @@ class Prompt:
     sample: Sample
     """What was rendered."""
     text: str
-    """The rendered text; each clip is one placeholder here."""
+    """The rendered text; each clip or image is one mark here."""
     ids: tuple[int, ...]
     """Token ids, placeholders expanded."""
     features: tuple[Features, ...]
-    """Features of all clips, in the order of their placeholders."""
+    """Features of all media, in the order of their placeholders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Features with what their encoder made of them."""
+
+    features: Features
+    """What was encoded."""
+    rows: Tensor
+    """[tokens, W], or wider where a family's encoder feeds several layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +95,14 @@ class Prefix:
     """[P, L], 1 where a position belongs to its prompt and 0 where it is padding."""
     last: Tensor
     """[P], each prompt's last token, with which its replies begin."""
+    start: Tensor
+    """[P], the position of that token, as rotary embeddings count (an image may take fewer positions than tokens)."""
+    out: Tensor
+    """[P, L, W] hidden states of the pass, which carry its graph too; replies never read them."""
 
     def rows(self, index: Tensor) -> Prefix:
         """The prefixes number `index` [R], repeated as asked; gradients flow back into this one."""
-        return Prefix(select(self.cache, index), self.mask[index], self.last[index])
+        return Prefix(select(self.cache, index), self.mask[index], self.last[index], self.start[index], self.out)
 
 
 def select(cache: DynamicCache, index: Tensor) -> DynamicCache:
@@ -104,13 +134,13 @@ def attention_layers(cache: DynamicCache) -> list[Any]:
 def token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
     """The id of one token, for example the end token. Raises ConfigError when the tokenizer lacks it."""
     found = tokenizer.convert_tokens_to_ids(str(token)) if token is not None else None
-    if not isinstance(found, int):
+    if not isinstance(found, int) or (found == tokenizer.unk_token_id and token != tokenizer.unk_token):
         raise ConfigError(f"the tokenizer has no token {token!r}; choose a tokenizer that has it")
     return found
 
 
 class Listener(ABC):
-    """A model with its tokenizer. Subclasses live in `families/`, one file each."""
+    """A model with its tokenizer. Subclasses live beside `families/`, which names them."""
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: Form, wording: Wording
@@ -119,9 +149,12 @@ class Listener(ABC):
         self.tokenizer = tokenizer
         self.form = form
         self.wording = wording
+        self.encoded = EncoderCache()
+        """What frozen encoders said of media heard before."""
+        self._encoders: dict[tuple[str, int], str] = {}
         self.counts: Counter[str] = Counter()
-        """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `trimmed_clips`,
-        `chunked_clips` …"""
+        """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `encoder_cached`,
+        `trimmed_clips`, `chunked_clips` …"""
 
     @property
     def device(self) -> torch.device:
@@ -131,21 +164,32 @@ class Listener(ABC):
 
     @property
     @abstractmethod
-    def placeholder(self) -> str:
-        """The token that stands in the rendered text for one clip, and in the ids once per audio token."""
+    def marks(self) -> Mapping[str, str]:
+        """By kind of media: the token that stands for one clip or image in the rendered text."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> Mapping[str, int]:
+        """By kind of media: the id that stands in the prompt once for each media token."""
+
+    @abstractmethod
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        """Messages whose contents are lists of texts and media -> the text up to where the reply begins."""
 
     @abstractmethod
     def features(self, media: Media) -> tuple[Features, ...]:
-        """Feature rows of a clip: one entry, or several when the wording says that long clips are heard in pieces."""
+        """What stands for a clip or image: one entry, or several when the wording says that long clips are heard in
+        pieces."""
 
     @abstractmethod
-    def hear(self, features: Sequence[Features]) -> Tensor:
-        """Audio tokens of distinct clips, one after another [sum of tokens, W]."""
+    def stages(self, kind: str) -> Sequence[tuple[nn.Module, Step]]:
+        """The steps from features to rows, each with its module. Frozen ones at the beginning are computed once for
+        each distinct clip or image, however often it is met."""
 
     @abstractmethod
-    def run_prompts(self, ids: Tensor, mask: Tensor, heard: Tensor | None) -> DynamicCache:
-        """Left-padded ids [P, L], mask [P, L] and the audio tokens of all their placeholders -> the cache of L
-        positions."""
+    def run_prompts(self, ids: Tensor, mask: Tensor, media: Sequence[Encoded]) -> tuple[DynamicCache, Tensor, Tensor]:
+        """Left-padded ids [P, L], mask [P, L] and all media in the order of their placeholders -> the cache of L
+        positions, the position [P] that follows them, hidden states [P, L, W]."""
 
     @abstractmethod
     def run_replies(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
@@ -156,10 +200,6 @@ class Listener(ABC):
         """The output head: hidden states [..., W] -> float32 logits [..., V]."""
 
     @abstractmethod
-    def generator(self) -> PreTrainedModel:
-        """The module whose `generate` continues a cache that `run_prompts` made."""
-
-    @abstractmethod
     def save(self, folder: Path) -> None:
         """Writes an ordinary checkpoint: weights, config, tokenizer."""
 
@@ -167,24 +207,36 @@ class Listener(ABC):
 
     def prompt(self, sample: Sample) -> Prompt:
         """The sample as the model reads it. Raises RenderError where text and media would not match."""
-        messages = [
-            {"role": turn.role, "content": "".join(self._part(sample, part) for part in turn.content)}
+        messages = self.messages(sample)
+        text = self.render(messages)
+        self._check_verbatim(sample, messages, text)
+        features = [self.features(media) for media in sample.media]
+        kinds = [kind_of(media) for media in sample.media]
+        found = self._kinds(text)
+        if found != kinds:
+            raise RenderError(
+                f"sample {sample.id}: the rendered prompt has marks for {found or 'no media'}, the sample has "
+                f"{kinds or 'none'}; the chat template drops, doubles or moves them, choose another template"
+            )
+        pieces = self._mark.split(text)
+        expanded = ["".join(part.text for part in parts) for parts in features]
+        whole = "".join(chain.from_iterable(zip(pieces, [*expanded, ""], strict=True)))
+        return Prompt(sample, text, tuple(self._ids(whole)), tuple(part for parts in features for part in parts))
+
+    def messages(self, sample: Sample) -> list[dict[str, Any]]:
+        """The sample as chat messages: `role`, and `content` as a list of texts and media; the options and the form's
+        instruction follow the question as the wording says."""
+        messages: list[dict[str, Any]] = [
+            {"role": turn.role, "content": [self._checked(sample, part) for part in turn.content]}
             for turn in sample.turns
         ]
-        messages[-1]["content"] += self._ask(sample)
-        text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        features = [self.features(media) for media in sample.media]
-        pieces = text.split(self.placeholder)
-        if len(pieces) != len(features) + 1:
-            raise RenderError(
-                f"sample {sample.id}: the rendered prompt has {len(pieces) - 1} {self.placeholder} placeholders for "
-                f"{len(features)} clips; the chat template drops or doubles them, choose another template"
-            )
-        ids = self._ids(pieces[0])
-        mark = token_id(self.tokenizer, self.placeholder)
-        for clip, piece in zip(features, pieces[1:], strict=True):
-            ids += [mark] * sum(part.tokens for part in clip) + self._ids(piece)
-        return Prompt(sample, text, tuple(ids), tuple(part for clip in features for part in clip))
+        if asked := self._ask(sample):
+            content = messages[-1]["content"]
+            if content and isinstance(content[-1], str):
+                content[-1] += asked
+            else:
+                content.append(asked.lstrip("\n"))
+        return messages
 
     def target(self, sample: Sample, text: str) -> tuple[int, ...]:
         """Reply ids of the demonstration `text`, the end token included; exactly these are trained on."""
@@ -197,10 +249,22 @@ class Listener(ABC):
             )
         return (*ids, self.end_id)
 
-    @property
+    @cached_property
     def end_id(self) -> int:
-        """The token that ends a reply."""
+        """The token that ends a reply: what the chat template writes after one, or else the tokenizer's own."""
+        turns = [{"role": "user", "content": [PROBE.upper()]}, {"role": "assistant", "content": [PROBE]}]
+        after = self._ids(self.render(turns).partition(PROBE)[2].lstrip())
+        if after and after[0] in self._special_ids:
+            return after[0]
         return token_id(self.tokenizer, self.tokenizer.eos_token)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens at which a reply stops: its end, and whatever else the checkpoint says."""
+        config = self.model.generation_config
+        more = getattr(config, "eos_token_id", None)
+        listed = [more] if isinstance(more, int) else list(more or [])
+        return frozenset([self.end_id, *listed, *([] if (own := self.tokenizer.eos_token_id) is None else [own])])
 
     def text(self, reply_ids: Sequence[int]) -> str:
         """A reply as text, special tokens left out."""
@@ -209,10 +273,34 @@ class Listener(ABC):
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _part(self, sample: Sample, part: str | Media) -> str:
+    @cached_property
+    def _special(self) -> frozenset[str]:
+        """Texts that the model would obey."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        named = [*self.tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
+        return frozenset([*named, *self.marks.values()])
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self._special)))
+
+    @cached_property
+    def _mark(self) -> re.Pattern[str]:
+        return re.compile("|".join(re.escape(mark) for mark in self.marks.values()))
+
+    def _kinds(self, text: str) -> list[str]:
+        by_mark = {mark: kind for kind, mark in self.marks.items()}
+        return [by_mark[mark] for mark in self._mark.findall(text)]
+
+    def _checked(self, sample: Sample, part: str | Media) -> str | Media:
         if not isinstance(part, str):
-            return self.placeholder
-        found = next((token for token in self.tokenizer.all_special_tokens if token in part), None)
+            if kind_of(part) not in self.marks:
+                raise RenderError(
+                    f"sample {sample.id} has {kind_of(part)}, this model takes {' and '.join(self.marks)}; choose "
+                    "another model or leave the sample out"
+                )
+            return part
+        found = next((token for token in self._special if token in part), None)
         if found is not None:
             raise RenderError(
                 f"sample {sample.id}: its text holds the special token {found}, which the model would obey; "
@@ -226,12 +314,25 @@ class Listener(ABC):
             lines += [f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(sample.choices)]
         if self.wording.instruction:
             lines.append(self.form.instruction)
-        return "".join(f"\n{self._part(sample, line)}" for line in lines)
+        return "".join(f"\n{self._checked(sample, line)}" for line in lines)
+
+    def _check_verbatim(self, sample: Sample, messages: list[dict[str, Any]], text: str) -> None:
+        """Templates are programs: some drop a thought, some a system turn. All that was said must stand in the text."""
+        at = 0
+        for part in (part for message in messages for part in message["content"] if isinstance(part, str)):
+            found = text.find(part.strip(), at)
+            if found < 0:
+                raise RenderError(
+                    f"sample {sample.id}: the chat template leaves out {part.strip()[:60]!r}; choose another template, "
+                    "or take that text out of the sample"
+                )
+            at = found + len(part.strip())
 
     # -- the shared prefix -----------------------------------------------------------------------------------------
 
     def prefill(self, prompts: Sequence[Prompt], phase: str) -> Prefix:
-        """Every prompt but its last token through the network, once; each distinct clip through the encoder, once.
+        """Every prompt but its last token through the network, once; each distinct clip or image through its encoder,
+        once.
 
         Raises LostMediaError, naming sample and `phase`, when placeholders, features and encoder rows differ.
         """
@@ -242,36 +343,75 @@ class Listener(ABC):
             [[0] * (width + 1 - len(p.ids)) + [1] * (len(p.ids) - 1) for p in prompts], device=self.device
         )
         last = torch.tensor([p.ids[-1] for p in prompts], device=self.device)
-        heard = self._hear(prompts, phase)
-        return Prefix(self.run_prompts(ids, mask, heard), mask, last)
+        cache, start, out = self.run_prompts(ids, mask, self._hear(prompts, phase))
+        return Prefix(cache, mask, last, start, out)
 
-    def _hear(self, prompts: Sequence[Prompt], phase: str) -> Tensor | None:
-        """Audio tokens of all placeholders in order; the one gate where lost media are noticed."""
-        mark = token_id(self.tokenizer, self.placeholder)
+    def _hear(self, prompts: Sequence[Prompt], phase: str) -> list[Encoded]:
+        """All media of the prompts in order; the one gate where lost media are noticed."""
+        slots = set(self.slots.values())
         for prompt in prompts:
-            clips, placeholders = len(prompt.sample.media), prompt.ids[:-1].count(mark)
-            promised = sum(part.tokens for part in prompt.features)
+            placeholders = [token for token in prompt.ids[:-1] if token in slots]
+            promised = [token for part in prompt.features for token in [self.slots[part.kind]] * part.tokens]
+            clips = len(prompt.sample.media)
             if placeholders != promised or bool(prompt.features) != bool(clips):
                 raise LostMediaError(
-                    f"{phase}: sample {prompt.sample.id} has {clips} clips, {placeholders} placeholders and features "
-                    f"for {promised}; the prompt was changed after it was rendered, render it again"
+                    f"{phase}: sample {prompt.sample.id} has {clips} clips or images, {len(placeholders)} placeholders "
+                    f"and features for {len(promised)}, or not in this order; the prompt was changed after it was "
+                    "rendered, render it again"
                 )
             self.counts["clips"] += clips
-            self.counts["placeholders"] += placeholders
+            self.counts["placeholders"] += len(placeholders)
         distinct = {part.key: part for prompt in prompts for part in prompt.features}
-        if not distinct:
-            return None
-        rows = self.hear(list(distinct.values()))
-        sizes = [part.tokens for part in distinct.values()]
-        if len(rows) != sum(sizes):
-            raise LostMediaError(
-                f"{phase}: the encoder gave {len(rows)} rows for {len(distinct)} clips that need {sum(sizes)} (samples "
-                f"{', '.join(prompt.sample.id for prompt in prompts[:3])} …); report this as a defect of the family"
-            )
-        self.counts["encoder_clips"] += len(distinct)
-        self.counts["encoder_rows"] += len(rows)
-        pieces = dict(zip(distinct, rows.split(sizes), strict=True))
-        return torch.cat([pieces[part.key] for prompt in prompts for part in prompt.features])
+        rows: dict[str, Tensor] = {}
+        for kind in self.slots:
+            items = [part for part in distinct.values() if part.kind == kind]
+            rows |= zip([part.key for part in items], self._encode(kind, items), strict=True)
+        for prompt in prompts:
+            for part in prompt.features:
+                if (made := len(rows[part.key])) != part.tokens:
+                    raise LostMediaError(
+                        f"{phase}: the encoder gave {made} rows for {part.tokens} placeholders of sample "
+                        f"{prompt.sample.id}; report this as a defect of the family"
+                    )
+        return [Encoded(part, rows[part.key]) for prompt in prompts for part in prompt.features]
+
+    def _encode(self, kind: str, items: Sequence[Features]) -> list[Tensor]:
+        """Rows of each item. The frozen steps at the beginning are taken from memory where it has them."""
+        if not items:
+            return []
+        stages = self.stages(kind)
+        trained = [any(p.requires_grad for p in module.parameters()) for module, _ in stages]
+        frozen = trained.index(True) if True in trained else len(stages)
+        rows = self._remembered(kind, items, frozen) if frozen else None
+        for _, step in stages[frozen:]:
+            rows = step(items, rows)
+        if not frozen:
+            self._count(items, rows or [])
+        return rows or []
+
+    def _remembered(self, kind: str, items: Sequence[Features], frozen: int) -> list[Tensor]:
+        """What the first `frozen` steps make of each item; computed only for what was not heard before."""
+        stages = self.stages(kind)[:frozen]
+        if (kind, frozen) not in self._encoders:  # hashed once: they are frozen
+            self._encoders[kind, frozen] = "/".join([kind, *(fingerprint(module, whole=True) for module, _ in stages)])
+        names = [f"{self._encoders[kind, frozen]}/{item.key}" for item in items]
+        rows = [self.encoded.get(name, self.device) for name in names]
+        missing = [number for number, known in enumerate(rows) if known is None]
+        made: list[Tensor] | None = None
+        with torch.no_grad():
+            for module, step in stages if missing else ():
+                module.eval()  # no dropout in what is kept
+                made = step([items[number] for number in missing], made)
+        for number, tensor in zip(missing, made or [], strict=True):
+            self.encoded.put(names[number], tensor)
+            rows[number] = tensor
+        self._count([items[number] for number in missing], made or [])
+        self.counts["encoder_cached"] += len(items) - len(missing)
+        return [tensor for tensor in rows if tensor is not None]
+
+    def _count(self, items: Sequence[Features], rows: Sequence[Tensor]) -> None:
+        self.counts["encoder_clips"] += len(items)
+        self.counts["encoder_rows"] += sum(len(tensor) for tensor in rows)
 
     def reply(self, prefix: Prefix, index: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [R, T, W] that predict the reply tokens `ids` [R, T] (right-padded, `mask` [R, T]).
@@ -280,5 +420,10 @@ class Listener(ABC):
         """
         prefix = prefix.rows(index)
         inputs = torch.cat([prefix.last[:, None], ids[:, :-1]], dim=1)
-        positions = prefix.mask.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
+        positions = prefix.start[:, None] + torch.arange(ids.shape[1], device=ids.device)
         return self.run_replies(inputs, torch.cat([prefix.mask, mask], dim=1), positions, prefix.cache)
+
+
+def kind_of(media: Media) -> str:
+    """Which encoder takes it: `audio` (recordings and their feature frames) or `image`."""
+    return "image" if isinstance(media, Image) else "audio"
