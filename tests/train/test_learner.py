@@ -8,19 +8,23 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from auscult.core.config import Plugin
 from auscult.core.errors import LostMediaError
 from auscult.core.types import Parsed, Rollout
 from auscult.models.families import graft
 from auscult.models.wording import Wording
 from auscult.train import learner as learners
 from auscult.train import objectives
-from auscult.train.algorithm import Objective
+from auscult.train.algorithm import Algorithm, Objective
 from auscult.train.learner import Learner, Lesson, backward, token_weights
 from auscult.train.options import Train
 
 CLIP = Objective(name="clip", clip=0.2)
 IMITATE = Objective(name="imitate")
 OPTIONS = Train(precision="float32")
+PLUGIN = Plugin("algorithm", "auscult.train.algorithms")
+OBJECTIVES = [PLUGIN.find(name, Algorithm)().objective for name in PLUGIN.names()]
+OBJECTIVES += [replace(one, old="learner", cap=1.02) for one in OBJECTIVES if one.name != "imitate"]
 
 
 def lesson(prompt, reply, advantage, seed=0):
@@ -37,23 +41,22 @@ def plain_loss(listener, lessons, objective, reference=None):
     total = torch.zeros(())
     for one, weight in zip(lessons, weights, strict=True):
         logps = plain_logps(listener, one, objective.temperature)
+        engine = torch.tensor([one.rollout.logps])
         tokens = objectives.Tokens(
             logps=logps,
-            old=logps.detach() if objective.name == "imitate" else torch.tensor([one.rollout.logps]),
+            old=logps.detach() if objective.old == "learner" else engine,
             reference=None if reference is None else plain_logps(reference, one, objective.temperature).detach(),
             advantage=torch.tensor([[one.advantage]]),
             weight=torch.full_like(logps, weight),
+            importance=(logps.detach() - engine).exp().clamp(max=objective.cap) if objective.old == "learner" else None,
         )
-        total = total + (
-            objectives.imitate(tokens) if objective.name == "imitate" else objectives.clip(tokens, objective.clip)
-        )
-        total = total + objective.kl * objectives.kl(tokens)
+        total = total + objectives.loss(tokens, objective)
     return total
 
 
 def plain_logps(listener, one, temperature):
     prompt, reply = one.prompt, one.rollout.reply_ids
-    features = [part.rows for part in prompt.features]
+    features = [part.inputs["rows"] for part in prompt.features]
     heard = {}
     if features:
         heard = {
@@ -100,10 +103,10 @@ def batch(listener, heard, shapes, vocabulary=200):
 shape = st.tuples(st.floats(0.1, 1.5), st.lists(st.integers(1, 9), min_size=1, max_size=4))
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shapes=st.lists(shape, min_size=1, max_size=4),
-    objective=st.sampled_from([CLIP, IMITATE, replace(CLIP, temperature=0.7)]),
+    objective=st.sampled_from([*OBJECTIVES, replace(CLIP, temperature=0.7)]),
     prompts=st.sampled_from([1, 2, 64]),
     replies=st.sampled_from([1, 3, 128]),
 )
@@ -179,9 +182,9 @@ def differs(listener, lessons):
 
 
 def test_audio_of_two_prompts_swapped_is_noticed(listener, lessons, monkeypatch):
-    whole = listener.hear
+    whole = listener._encode
     assert not differs(listener, lessons)
-    monkeypatch.setattr(listener, "hear", lambda features: whole(list(reversed(features))))
+    monkeypatch.setattr(listener, "_encode", lambda kind, items: whole(kind, list(reversed(items))))
     assert differs(listener, lessons)
 
 
@@ -264,7 +267,7 @@ def follows_rewards(listener, heard, advantages):
         replace(one, rollout=replace(one.rollout, logps=tuple(plain_logps(listener, one, 1.0)[0].tolist())))
         for one in (lesson(prompt, reply, advantage) for reply, advantage in zip(replies, advantages, strict=True))
     ]
-    Learner(listener, replace(OPTIONS, warmup=0), peak=1e-3, steps=10).step(lessons, CLIP)
+    Learner(listener, replace(OPTIONS, warmup=0), peak=1e-3, steps=10).learn(lessons, CLIP)
     after = logps()
     return after[0] > before[0] and after[1] < before[1]
 

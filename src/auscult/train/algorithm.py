@@ -25,22 +25,41 @@ class Request:
     """How they are drawn."""
     rewards: Mapping[str, float | Mapping[str, Any]]
     """Weight of each reward by name or import path."""
+    max_batches: int = 0
+    """Draws a step may make to replace groups that teach nothing; 0 keeps such groups and draws once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """The loss, without the data."""
 
-    name: Literal["imitate", "clip"]
+    name: Literal["imitate", "clip", "cispo"]
     """Which function of `objectives.py`."""
+    average: Literal["token", "sequence", "constant"] = "token"
+    """What the batch's loss is a mean of: all its tokens; each reply's mean; each reply's sum divided by `length`."""
+    length: int = 1
+    """The constant that a reply's sum is divided by, whatever its own length."""
+    ratio: Literal["token", "sequence"] = "token"
+    """What the policy ratio compares: each token, or the geometric mean over a reply."""
     clip: float = 0.2
-    """Range of the policy ratio, for `clip`."""
+    """How far below 1 a policy ratio counts."""
+    clip_high: float | None = None
+    """How far above 1; None is as far as below."""
     kl: float = 0.0
     """Weight of the divergence from the policy that the stage began with; 0 keeps no reference."""
     temperature: float = 1.0
     """The policy is the softmax of logits / temperature, as it was when the replies were drawn."""
     passes: int = 1
     """Optimiser steps on each collected batch."""
+    old: Literal["rollout", "learner"] = "rollout"
+    """Whose log-probabilities the ratio divides by: the engine's, or the learner's from before the first update."""
+    cap: float = 2.0
+    """With the learner's, each token weighs min(learner / engine, cap): the two compute the same policy apart."""
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """How far below and above 1 a policy ratio counts."""
+        return self.clip, self.clip if self.clip_high is None else self.clip_high
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Checkpoints: all that a stage needs to go on as if nothing had happened.
 
-`checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors` and `state.json` (step,
+`checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors` and `state.json` (the position,
 optimiser steps). Nothing is pickled. There is no generator state, because none lives longer than a step: `loop` seeds
 every generator, the global ones too, from the step's number. The rollouts in hand stand beside the checkpoints, in
 `rollouts/`."""
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +24,18 @@ from auscult.core.runs import atomic_folder
 from auscult.train.learner import Learner
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stage stands between two steps."""
+
+    step: int = 0
+    """Steps done."""
+    taken: int = 0
+    """Samples taken from the stream."""
+    empty: int = 0
+    """Steps, the latest ones in a row, that taught nothing."""
+
+
 def newest(folder: Path) -> tuple[int, Path] | None:
     """Step and folder of the latest checkpoint in `folder`; None when there is none."""
     found = [
@@ -31,22 +44,22 @@ def newest(folder: Path) -> tuple[int, Path] | None:
     return max(found, default=None)
 
 
-def save(folder: Path, step: int, learner: Learner) -> Path:
+def save(folder: Path, at: Position, learner: Learner) -> Path:
     """Writes `folder/step-N` whole or not at all, then removes the older ones."""
-    path = folder / f"step-{step}"
+    path = folder / f"step-{at.step}"
     with atomic_folder(path) as aside:
         learner.listener.save(aside / "model")
         save_file(_moments(learner), aside / "optimizer.safetensors")
-        state = {"step": step, "updates": learner.done}
+        state = {**asdict(at), "updates": learner.done}
         (aside / "state.json").write_text(json.dumps(state))
     for number, older in [(int(p.name[5:]), p) for p in folder.glob("step-*")]:
-        if number < step:
+        if number < at.step:
             shutil.rmtree(older)
     return path
 
 
-def restore(path: Path, learner: Learner) -> None:
-    """Puts optimiser and position back; the learner's weights were loaded from `path/model` already."""
+def restore(path: Path, learner: Learner) -> Position:
+    """Puts the optimiser back; where the stage stood. The learner's weights were loaded from `path/model` already."""
     state = json.loads((path / "state.json").read_text())
     moments = load_file(path / "optimizer.safetensors", device=str(learner.listener.device))
     for name, parameter in learner.parameters.items():
@@ -57,6 +70,7 @@ def restore(path: Path, learner: Learner) -> None:
             )
         learner.optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in keys}
     learner.done = state["updates"]
+    return Position(step=state["step"], taken=state["taken"], empty=state["empty"])
 
 
 def _moments(learner: Learner) -> dict[str, torch.Tensor]:

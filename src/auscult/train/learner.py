@@ -9,6 +9,9 @@ The chain rule makes this the gradient of the plain computation (tested to 1e-5)
 chunk of replies, whatever the size of the group. The loss is a weighted sum over reply tokens whose weights are fixed
 for the whole batch before it is cut into pieces, so no way of cutting changes the gradient.
 
+The learner's own old log-probabilities cost no pass of their own: those of the first pass over a batch, before its
+update, are the ones, and later passes find them in the lessons.
+
 Letters: P prompts, R replies, T reply tokens, M tokens that count, V vocabulary.
 """
 
@@ -20,13 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from auscult.core.errors import RunError
 from auscult.core.types import Rollout
 from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, map_cache
 from auscult.train import objectives
@@ -48,43 +51,63 @@ class Lesson:
     """The reply."""
     advantage: float
     """Strength and direction."""
+    old: tuple[float, ...] | None = None
+    """Log-probability of each reply token before the batch's first update; None in the first pass, which finds it."""
 
 
 @dataclass
 class Tally:
-    """What one pass over a batch saw, token by token; figures are made of it once at the end."""
+    """What one pass over a batch saw; figures are made of it once at the end."""
 
     loss: float = 0.0
-    divergence: float = 0.0
-    logps: list[Tensor] = field(default_factory=list[Tensor])
-    old: list[Tensor] = field(default_factory=list[Tensor])
-    entropy: list[Tensor] = field(default_factory=list[Tensor])
+    """Of the whole batch."""
+    old: dict[int, tuple[float, ...]] = field(default_factory=dict[int, tuple[float, ...]])
+    """By the id() of its lesson: `Lesson.old` of what was computed."""
+    tokens: dict[str, list[Tensor]] = field(default_factory=dict[str, list[Tensor]])
+    """By name, values [M] of the reply tokens of each chunk, chunk after chunk in one order for all names."""
+
+    def see(self, **values: Tensor) -> None:
+        """Keeps the values [M] of another chunk."""
+        for name, value in values.items():
+            self.tokens.setdefault(name, []).append(value.detach())
+
+    def remembered(self, lessons: Sequence[Lesson]) -> list[Lesson]:
+        """The lessons with the old log-probabilities that this pass, the first one, has found."""
+        return [replace(lesson, old=self.old.get(id(lesson))) for lesson in lessons]
 
     def figures(self, objective: Objective) -> dict[str, float]:
-        """Means over reply tokens; agreement compares the learner's log-probabilities with the rollouts'."""
+        """Means over reply tokens; agreement compares the learner's log-probabilities with the engine's, where it told
+        any."""
         figures = {"loss": self.loss}
-        if not self.logps:
+        if not self.tokens:
             return figures
-        new, old = torch.cat(self.logps).double(), torch.cat(self.old).double()
-        figures["entropy"] = torch.cat(self.entropy).mean().item()
-        if objective.name == "clip":
-            ratio = (new - old).exp()
-            figures["clipped_share"] = ((ratio - 1).abs() > objective.clip).double().mean().item()
-            figures["agreement/abs_diff"] = (new - old).abs().mean().item()
-            if len(new) > 1 and new.std() > 0 and old.std() > 0:
-                figures["agreement/correlation"] = torch.corrcoef(torch.stack([new, old]))[0, 1].item()
-        if objective.kl:
-            figures["kl"] = self.divergence
+        seen = {name: torch.cat(values).double() for name, values in self.tokens.items()}
+        plain = ("entropy", "kl", "clip/low", "clip/high", "importance/mean", "importance/truncated")
+        figures |= {name: seen[name].mean().item() for name in plain if name in seen}
+        if objective.name == "imitate":
+            return figures
+        told = ~seen["rollout"].isnan()
+        figures["logps_recomputed"] = 1 - told.double().mean().item()
+        own, theirs = seen["learner"][told], seen["rollout"][told]
+        if len(own):
+            figures["agreement/abs_diff"] = (own - theirs).abs().mean().item()
+        if len(own) > 1 and own.std() > 0 and theirs.std() > 0:
+            figures["agreement/correlation"] = torch.corrcoef(torch.stack([own, theirs]))[0, 1].item()
         return figures
 
 
 def token_weights(lessons: Sequence[Lesson], objective: Objective) -> list[float]:
-    """Weight of each reply token, by lesson. Imitation averages over all tokens of the batch; the policy gradient
-    over replies and, within one, over its tokens (arXiv 2402.03300, eq. 3)."""
+    """Weight of each reply token, by lesson, for the mean that the objective takes. Whatever it is, it is the whole
+    batch's: over all tokens (arXiv 2503.14476, eq. 12), over replies and within one over its tokens (2402.03300,
+    eq. 3), or over replies with a constant for their lengths (2503.20783, section 3.2)."""
     lengths = [len(lesson.rollout.reply_ids) for lesson in lessons]
-    if objective.name == "imitate":
-        return [1 / sum(lengths)] * len(lessons)
-    return [1 / (len(lessons) * length) for length in lengths]
+    match objective.average:
+        case "token":
+            return [1 / sum(lengths)] * len(lessons)
+        case "sequence":
+            return [1 / (len(lessons) * length) for length in lengths]
+        case "constant":
+            return [1 / (len(lessons) * objective.length)] * len(lessons)
 
 
 def backward(
@@ -125,7 +148,7 @@ def backward(
 def cut(prefix: Prefix) -> tuple[list[Tensor], Prefix]:
     """The tensors of a prefix that carry its graph, and the same prefix over leaves that collect gradients."""
     leaves = map_cache(prefix.cache, lambda tensor: tensor.detach().requires_grad_())
-    return _tensors(prefix), Prefix(leaves, prefix.mask, prefix.last)
+    return _tensors(prefix), replace(prefix, cache=leaves)
 
 
 def reply_logps(
@@ -200,39 +223,48 @@ def _chunk_loss(
     ids = _padded([reply.lesson.rollout.reply_ids for reply in chunk], mask, torch.long)
     index = torch.tensor([reply.prompt for reply in chunk], device=device)
     logps, entropy = reply_logps(listener, prefix, index, ids, mask, objective.temperature)
-    old = logps.detach()
-    if objective.name == "clip":
-        old = _padded([_sampled(reply.lesson.rollout) for reply in chunk], mask, torch.float32)
     base = None
     if reference is not None and shadow is not None:
         with torch.no_grad():
             base, _ = reply_logps(reference, shadow, index, ids, mask, objective.temperature)
+    known = [reply.lesson.old for reply in chunk]
+    learner = logps.detach()  # the weights are still those from before the update, unless the lessons know better
+    if all(row is not None for row in known):
+        learner = _padded([row for row in known if row is not None], mask, torch.float32)
+    rollout = _padded([_told(reply.lesson.rollout) for reply in chunk], mask, torch.float32)
+    corrected = objective.old == "learner"
     tokens = Tokens(
         logps=logps,
-        old=old,
+        old=learner if corrected else torch.where(rollout.isnan(), learner, rollout),
         reference=base,
         advantage=torch.tensor([[reply.lesson.advantage] for reply in chunk], device=device),
         weight=torch.tensor([[reply.weight] for reply in chunk], device=device) * mask,
+        importance=objectives.importance(learner, rollout, objective.cap) if corrected else None,
     )
-    loss = objectives.imitate(tokens) if objective.name == "imitate" else objectives.clip(tokens, objective.clip)
-    divergence = objectives.kl(tokens)
-    if objective.kl:
-        loss = loss + objective.kl * divergence
-    counted = mask.bool()
+    loss = objectives.loss(tokens, objective)
     tally.loss += loss.item()
-    tally.divergence += divergence.item()
-    tally.logps.append(logps.detach()[counted])
-    tally.old.append(old[counted])
-    tally.entropy.append(entropy[counted])
+    for reply, length, row in zip(chunk, lengths.tolist(), learner.tolist(), strict=True):
+        tally.old[id(reply.lesson)] = tuple(row[:length])
+    _see(tally, tokens, objective, mask.bool(), entropy=entropy, learner=learner, rollout=rollout)
     return loss
 
 
-def _sampled(rollout: Rollout) -> tuple[float, ...]:
-    if rollout.logps is None:
-        raise RunError(
-            "a policy gradient cannot learn from a rollout without log-probabilities; use an engine that keeps them"
-        )
-    return rollout.logps
+def _see(tally: Tally, tokens: Tokens, objective: Objective, counted: Tensor, **known: Tensor) -> None:
+    """Tells the tally what the figures of this objective are made of, for the tokens that are `counted` [R, T]."""
+    with torch.no_grad():
+        if tokens.reference is not None:
+            known["kl"] = objectives.k3(tokens.logps, tokens.reference)
+        if objective.name != "imitate":
+            known["clip/low"], known["clip/high"] = objectives.beyond(tokens, objective)
+        if tokens.importance is not None:
+            known["importance/mean"] = tokens.importance
+            known["importance/truncated"] = (known["learner"] - known["rollout"]).exp() > objective.cap
+    tally.see(**{name: values[counted] for name, values in known.items()})
+
+
+def _told(rollout: Rollout) -> tuple[float, ...]:
+    """What the engine told of each reply token's log-probability; NaN where it told nothing."""
+    return (math.nan,) * len(rollout.reply_ids) if rollout.logps is None else rollout.logps
 
 
 def _padded(rows: Sequence[Sequence[float]], mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -287,18 +319,31 @@ class Learner:
         share = min(1.0, (step - self.options.warmup) / span)
         return self.peak * (self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2)
 
-    def step(
+    def learn(
         self, lessons: Sequence[Lesson], objective: Objective, reference: Listener | None = None
     ) -> dict[str, float]:
-        """One optimiser step on a batch; its figures."""
+        """`objective.passes` optimiser steps on a batch. Figures are the first step's; those of clipping, which begins
+        with the second, are means over all."""
+        tally, figures = self._update(lessons, objective, reference)
+        found = [figures]
+        if objective.passes > 1:
+            lessons = tally.remembered(lessons)
+        for _ in range(objective.passes - 1):
+            found.append(self._update(lessons, objective, reference)[1])
+        return {k: fmean(f[k] for f in found) if k.startswith("clip/") else v for k, v in figures.items()}
+
+    def _update(
+        self, lessons: Sequence[Lesson], objective: Objective, reference: Listener | None
+    ) -> tuple[Tally, dict[str, float]]:
+        """One optimiser step on a batch."""
         # A policy ratio must start at 1, so dropout is for imitation only.
         self.listener.model.train(objective.name == "imitate")
         self.optimizer.zero_grad(set_to_none=True)
-        figures = backward(self.listener, lessons, objective, self.options, reference).figures(objective)
+        tally = backward(self.listener, lessons, objective, self.options, reference)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip_norm)
         rate = self.rate(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.done += 1
-        return {**figures, "grad_norm": norm.item(), "lr": rate}
+        return tally, {**tally.figures(objective), "grad_norm": norm.item(), "lr": rate}

@@ -1,11 +1,16 @@
 """The one loop: collect groups, assign credit, learn from the credit, write everything down.
 
-Step n takes its samples, its learning rate and the seed of every generator from its number alone, so a stage that was
-killed goes on from its newest checkpoint to the same weights, bit for bit on a CPU. The order of writing makes that so:
+Step n takes the seed of every generator from its number, and its samples and learning rate from the position that the
+checkpoint before it holds, so a stage that was killed goes on from its newest checkpoint to the same weights, bit for
+bit on a CPU. The order of writing makes that so:
 
-    rollouts/step-n.jsonl   before anything is learnt from them; a killed step finds them there
-    metrics.jsonl           one row when the step is done
-    checkpoints/step-n+1    last; rows of later steps are cut off when a run resumes from it
+    rollouts/step-n.jsonl           before anything is learnt from them; a killed step finds them there
+    rollouts/step-n-draw-m.jsonl    the m-th draw that replaced groups which taught nothing, likewise
+    metrics.jsonl                   one row when the step is done
+    checkpoints/step-n+1            last; rows of later steps are cut off when a run resumes from it
+
+Groups that are replaced (`Request.max_batches`) stay in these files and in the figures of the rewards: what a reader
+sees of rewards and lengths is everything that was sampled.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from auscult.rollouts.engine import Engine
 from auscult.rollouts.store import read_groups, write_groups
 from auscult.train import checkpoint
 from auscult.train.algorithm import Algorithm, Request
+from auscult.train.checkpoint import Position
 from auscult.train.learner import Learner, Lesson
 from auscult.train.options import Train
 
@@ -72,48 +78,58 @@ def train(stage: Stage, watch: Watch) -> Listener:
     steps = algorithm.steps * algorithm.objective.passes
     learner = Learner(listener, stage.options, peak, steps, algorithm.final_rate)
     engine = stage.engine(listener)
-    first = 0
-    if point is not None:
-        first = point[0]
-        checkpoint.restore(point[1], learner)
-    truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < first)
-    for step in range(first, algorithm.steps):
+    at = Position() if point is None else checkpoint.restore(point[1], learner)
+    truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < at.step)
+    while at.step < algorithm.steps:
         began = time.perf_counter()
-        figures = _step(stage, step, learner, engine, reference)
+        step = at.step
+        figures, at = _step(stage, at, learner, engine, reference)
         figures["seconds"] = time.perf_counter() - began
         row = stage.run.log(step, figures)
-        if (step + 1) % stage.options.save_every == 0 or step + 1 == algorithm.steps:
-            checkpoint.save(folder, step + 1, learner)
+        if at.step % stage.options.save_every == 0 or at.step == algorithm.steps:
+            checkpoint.save(folder, at, learner)
         watch(step, row)
     return listener
 
 
-def _step(stage: Stage, step: int, learner: Learner, engine: Engine, reference: Listener | None) -> dict[str, float]:
-    algorithm = stage.algorithm
-    seed_globals(derive(stage.seed, "collect", step))
-    samples = order(stage.samples, step * algorithm.prompts, algorithm.prompts, derive(stage.seed, "order"))
-    prompts = [learner.listener.prompt(sample) for sample in samples]
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a step has collected."""
+
+    lessons: list[Lesson]
+    """What there is to learn."""
+    taken: int
+    """Samples it took from the stream."""
+    figures: dict[str, float]
+    """What there is to say of it."""
+
+
+def _step(
+    stage: Stage, at: Position, learner: Learner, engine: Engine, reference: Listener | None
+) -> tuple[dict[str, float], Position]:
+    algorithm, step = stage.algorithm, at.step
     if algorithm.request:
-        groups = _rollouts(stage, step, learner.listener, prompts, engine, algorithm.request)
-        figures = {**statistics(groups), **_lengths(groups)}
+        batch = _rolled(stage, at, learner.listener, engine, algorithm.request)
     else:
-        groups = [demonstrate(learner.listener, prompt) for prompt in prompts]
-        figures = {"reply_tokens": float(sum(len(group.rollouts[0].reply_ids) for group in groups))}
-    lessons = teach(prompts, groups, algorithm.credits)
-    if not lessons:
+        batch = _demonstrated(stage, at, learner.listener)
+    after = Position(
+        step + 1, at.taken + batch.taken, 0 if any(one.advantage for one in batch.lessons) else at.empty + 1
+    )
+    if after.empty >= stage.options.empty_steps:
         raise RunError(
-            f"step {step}: no rollout could be scored, so there is nothing to learn; look at the rewards of the run"
+            f"step {step}: in {after.empty} steps in a row (train.empty_steps) no reply was better than another one to "
+            f"its prompt; the prompts are too easy or too hard, or the rewards do not tell replies apart: look at "
+            f"{stage.run.path / 'rollouts'}"
         )
+    figures = {**batch.figures, "samples": float(after.taken), "empty_steps": float(after.empty)}
     # Collecting may have been skipped, with all that it draws and counts.
     seed_globals(derive(stage.seed, "learn", step))
     heard = Counter(learner.listener.counts)
-    for number in range(algorithm.objective.passes):
-        found = learner.step(lessons, algorithm.objective, reference)
-        if number == 0:
-            _agree(found, step, stage.options)
-            figures |= found
+    if batch.lessons:
+        figures |= learner.learn(batch.lessons, algorithm.objective, reference)
+        _agree(figures, step, stage.options)
     media = learner.listener.counts - heard
-    return figures | {f"media/{name}": count for name, count in media.items()}
+    return figures | {f"media/{name}": count for name, count in media.items()}, after
 
 
 def seed_globals(seed: int) -> None:
@@ -123,15 +139,69 @@ def seed_globals(seed: int) -> None:
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
 
 
+def _demonstrated(stage: Stage, at: Position, listener: Listener) -> Batch:
+    prompts = _prompts(stage, listener, (at.step,), at.taken, stage.algorithm.prompts)
+    groups = [demonstrate(listener, prompt) for prompt in prompts]
+    lengths = [len(rollout.reply_ids) for group in groups for rollout in group.rollouts]
+    lessons = teach(prompts, groups, stage.algorithm.credits)
+    return Batch(lessons, len(prompts), {"reply_tokens": float(sum(lengths))})
+
+
+def _rolled(stage: Stage, at: Position, listener: Listener, engine: Engine, request: Request) -> Batch:
+    """Scored rollouts as lessons, drawn until `prompts` groups teach something where the request says so. A draw takes
+    as many prompts as are missing, so nothing that teaches is thrown away."""
+    credits, missing = stage.algorithm.credits, stage.algorithm.prompts
+    drawn: list[Group] = []
+    lessons: list[Lesson] = []
+    draws = kept_rollouts = 0
+    while missing and draws < max(1, request.max_batches):
+        address = (at.step, draws) if draws else (at.step,)
+        prompts = _prompts(stage, listener, address, at.taken + len(drawn), missing)
+        groups = _rollouts(stage, listener, address, prompts, engine, request)
+        pairs = [
+            (prompt, group)
+            for prompt, group in zip(prompts, groups, strict=True)
+            if not request.max_batches or any(credit.advantage for credit in credits(group))
+        ]
+        lessons += teach([prompt for prompt, _ in pairs], [group for _, group in pairs], credits)
+        kept_rollouts += sum(len(group.rollouts) for _, group in pairs)
+        missing -= len(pairs)
+        draws += 1
+        drawn += groups
+    if all(score.total is None for group in drawn for score in group.scores):
+        raise RunError(
+            f"step {at.step}: no rollout could be scored, so there is nothing to learn; look at the rewards of the run"
+        )
+    figures = {**statistics(drawn), **_lengths(drawn), "uncredited": float(kept_rollouts - len(lessons))}
+    if request.max_batches:
+        dropped = len(drawn) - stage.algorithm.prompts + missing
+        figures |= {"draws": float(draws), "dropped_groups": float(dropped), "missing_groups": float(missing)}
+    return Batch(lessons, len(drawn), figures)
+
+
+def _prompts(stage: Stage, listener: Listener, address: tuple[int, ...], start: int, count: int) -> list[Prompt]:
+    """`count` samples of the stream from number `start`, rendered. Seeds the generators for the draw at `address`."""
+    seed_globals(derive(stage.seed, "collect", *address))
+    samples = order(stage.samples, start, count, derive(stage.seed, "order"))
+    return [listener.prompt(sample) for sample in samples]
+
+
 def _rollouts(
-    stage: Stage, step: int, listener: Listener, prompts: Sequence[Prompt], engine: Engine, request: Request
+    stage: Stage,
+    listener: Listener,
+    address: tuple[int, ...],
+    prompts: Sequence[Prompt],
+    engine: Engine,
+    request: Request,
 ) -> list[Group]:
-    path = stage.run.path / "rollouts" / f"step-{step:06d}.jsonl"
+    """The draw at `address`, which is (step) or (step, number of the draw), scored; from the disk when it is there."""
+    name = "-draw-".join([f"{address[0]:06d}", *map(str, address[1:])])
+    path = stage.run.path / "rollouts" / f"step-{name}.jsonl"
     found = read_groups(path, [prompt.sample for prompt in prompts], fingerprint(listener.model))
     if found is not None:
         return found
     rubric = Rubric.from_config(request.rewards)
-    rolled = engine.roll(prompts, request.group, request.sampling, derive(stage.seed, "rollouts", step))
+    rolled = engine.roll(prompts, request.group, request.sampling, derive(stage.seed, "rollouts", *address))
     groups = [
         Group(prompt.sample, rollouts, rubric.score(prompt.sample, rollouts))
         for prompt, rollouts in zip(prompts, rolled, strict=True)

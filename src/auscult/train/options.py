@@ -31,9 +31,12 @@ class Train:
     agreement: float = 0.05
     """The run stops when learner and rollouts differ by more than this, mean |log-prob difference| before the first
     update."""
+    empty_steps: int = 10
+    """The run stops after so many steps in a row in which no reply was better than another one to its prompt."""
     save_every: int = 1
     """Steps between checkpoints: what a kill can cost."""
 
     def __post_init__(self) -> None:
         counts = {"prompt_batch": self.prompt_batch, "reply_batch": self.reply_batch, "save_every": self.save_every}
+        counts["empty_steps"] = self.empty_steps
         at_least({**{name: (value, 1) for name, value in counts.items()}, "warmup": (self.warmup, 0)})
