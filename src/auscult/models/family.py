@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from auscult.models.learning import Learn, Learning
 from auscult.models.wording import Wording
 
 if TYPE_CHECKING:
@@ -18,16 +19,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(ABC):
+class Model(Learning, ABC):
     """Options of a model. Subclasses are named `Model` too, one a file in `families/`."""
 
     path: str | None = None
-    """Folder of a saved listener to begin with; null makes a random one of the shape below."""
+    """Folder or hub id of the checkpoint to begin with; null makes a small random one."""
 
     @abstractmethod
     def build(self, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> Listener:
         """A random listener whose tokenizer is learnt from `texts`, each of `tags` one token."""
 
     @abstractmethod
+    def open(self, path: str | Path, wording: Wording, **how: Any) -> Listener:
+        """The plain checkpoint in the folder `path`; `how` goes to `from_pretrained`. Raises ConfigError when there is
+        none."""
+
     def load(self, path: str | Path, wording: Wording) -> Listener:
-        """The listener saved in the folder `path`. Raises ConfigError when there is none."""
+        """The listener in `path`, plain or adapted, with its parts set to learn as these options say."""
+        from auscult.models import adapters  # loads torch, which a recipe's --help does without
+
+        return adapters.load(path, wording, self, self.open)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Model):
+    """Options of a model that somebody trained: its language model is adapted, its encoders are kept."""
+
+    language: Learn = "adapt"
+    audio: Learn = "freeze"
+    image: Learn = "freeze"
+    projector: Learn = "freeze"

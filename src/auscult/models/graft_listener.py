@@ -14,7 +14,6 @@ from transformers.models.gemma3 import Gemma3TextConfig
 from auscult.core.errors import ConfigError
 from auscult.core.forms import Form, form
 from auscult.core.types import Audio, Frames, Media
-from auscult.media.audio import decode, fit
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
 from auscult.models.graft_shape import Shape
 from auscult.models.listener import Encoded, Features, Listener, Step, token_id
@@ -61,13 +60,13 @@ def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Word
     return GraftListener(model, tokenizer, form(wording.form), wording)
 
 
-def load(path: str | Path, wording: Wording) -> GraftListener:
+def load(path: str | Path, wording: Wording, **how: Any) -> GraftListener:
     """The listener that `GraftListener.save` wrote to the folder `path`."""
     if not (Path(path) / "config.json").is_file():
         raise ConfigError(
             f"{path}: no config.json there; give the folder of a saved listener, for example RUN/sft/model"
         )
-    model = GraftForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+    model = GraftForConditionalGeneration.from_pretrained(path, **{"dtype": torch.float32, **how})
     return GraftListener(model, AutoTokenizer.from_pretrained(path), form(wording.form), wording)
 
 
@@ -108,11 +107,9 @@ class GraftListener(Listener):
             return (self._features(media.sha256, torch.from_numpy(media.values)),)
         if config.source != "mel" or not isinstance(media, Audio):
             raise ConfigError("this model hears feature frames; give frames, or train a model with source: mel")
-        fitted = fit(decode(media, RATE), RATE, config.max_seconds, self.wording.too_long)
-        self.counts["trimmed_clips"] += fitted.cut_seconds > 0
-        self.counts["chunked_clips"] += len(fitted.pieces) > 1
         return tuple(
-            self._features(Audio.of(wave, RATE).sha256 or "", log_mel(wave, config.features)) for wave in fitted.pieces
+            self._features(Audio.of(wave, RATE).sha256 or "", log_mel(wave, config.features))
+            for wave in self.pieces(media, RATE, config.max_seconds)
         )
 
     def _features(self, key: str, rows: Tensor) -> Features:
@@ -154,6 +151,13 @@ class GraftListener(Listener):
         cap = getattr(text.config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
+    def part(self, name: str) -> Sequence[nn.Module]:
+        parts = {
+            "language": self.model.language_model,
+            "audio": self.model.encoder,
+            "projector": self.model.projector,
+        }
+        return [parts[name]] if name in parts else []
+
+    def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)

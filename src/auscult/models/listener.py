@@ -23,16 +23,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
-from auscult.core.errors import ConfigError, LostMediaError, RenderError
+from auscult.core.errors import ConfigError, LostMediaError, MediaError, RenderError
 from auscult.core.forms import Form
-from auscult.core.types import Image, Media, Sample
+from auscult.core.types import Audio, Image, Media, Sample, Wave
+from auscult.media.audio import decode, fit
 from auscult.models.encoded import EncoderCache
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import Wording
@@ -139,6 +140,14 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
     return found
 
 
+class Adapted(Protocol):
+    """What is laid over a model's weights."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what may differ from the base."""
+        ...
+
+
 class Listener(ABC):
     """A model with its tokenizer. Subclasses live beside `families/`, which names them."""
 
@@ -152,6 +161,8 @@ class Listener(ABC):
         self.encoded = EncoderCache()
         """What frozen encoders said of media heard before."""
         self._encoders: dict[tuple[str, int], str] = {}
+        self.adapter: Adapted | None = None
+        """What is laid over the model's weights, when parts of it are adapted (`adapters.py`)."""
         self.counts: Counter[str] = Counter()
         """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `encoder_cached`,
         `trimmed_clips`, `chunked_clips` …"""
@@ -200,8 +211,20 @@ class Listener(ABC):
         """The output head: hidden states [..., W] -> float32 logits [..., V]."""
 
     @abstractmethod
+    def part(self, name: str) -> Sequence[nn.Module]:
+        """The modules of a part (`language`, `audio`, `image`, `projector`); none when the model lacks it."""
+
+    @abstractmethod
+    def save_processor(self, folder: Path) -> None:
+        """Writes tokenizer and processor."""
+
     def save(self, folder: Path) -> None:
-        """Writes an ordinary checkpoint: weights, config, tokenizer."""
+        """Writes an ordinary checkpoint (weights, config, tokenizer, processor), or the adapter's when there is one."""
+        if self.adapter is None:
+            self.model.save_pretrained(folder)
+        else:
+            self.adapter.save(folder)
+        self.save_processor(folder)
 
     # -- rendering -------------------------------------------------------------------------------------------------
 
@@ -217,6 +240,12 @@ class Listener(ABC):
             raise RenderError(
                 f"sample {sample.id}: the rendered prompt has marks for {found or 'no media'}, the sample has "
                 f"{kinds or 'none'}; the chat template drops, doubles or moves them, choose another template"
+            )
+        short = next((number for number, parts in enumerate(features) if not all(p.tokens for p in parts)), None)
+        if short is not None:
+            raise MediaError(
+                f"sample {sample.id}: media {short + 1} is too short to become a single token; leave it out",
+                reason="too_short",
             )
         pieces = self._mark.split(text)
         expanded = ["".join(part.text for part in parts) for parts in features]
@@ -261,14 +290,22 @@ class Listener(ABC):
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens at which a reply stops: its end, and whatever else the checkpoint says."""
-        config = self.model.generation_config
+        config: Any = self.model.generation_config
+        listed: list[Any] = [self.end_id, self.tokenizer.eos_token_id]
         more = getattr(config, "eos_token_id", None)
-        listed = [more] if isinstance(more, int) else list(more or [])
-        return frozenset([self.end_id, *listed, *([] if (own := self.tokenizer.eos_token_id) is None else [own])])
+        listed += more if isinstance(more, list) else [more]
+        return frozenset(stop for stop in listed if isinstance(stop, int))
 
     def text(self, reply_ids: Sequence[int]) -> str:
         """A reply as text, special tokens left out."""
         return str(self.tokenizer.decode(list(reply_ids), skip_special_tokens=True))
+
+    def pieces(self, audio: Audio, rate: int, limit: float) -> tuple[Wave, ...]:
+        """A recording at `rate` Hz in pieces of at most `limit` seconds, as the wording says of long clips; counted."""
+        fitted = fit(decode(audio, rate), rate, limit, self.wording.too_long)
+        self.counts["trimmed_clips"] += fitted.cut_seconds > 0
+        self.counts["chunked_clips"] += len(fitted.pieces) > 1
+        return fitted.pieces
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -282,7 +319,7 @@ class Listener(ABC):
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
-        return frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self._special)))
+        return frozenset(token_id(self.tokenizer, token) for token in self._special)
 
     @cached_property
     def _mark(self) -> re.Pattern[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auscult.core.forms import form
 from auscult.models import family
@@ -25,10 +25,10 @@ class Model(family.Model, Shape):
 
         return graft_listener.build(self, texts, tags, wording, seed)
 
-    def load(self, path: str | Path, wording: Wording) -> GraftListener:
+    def open(self, path: str | Path, wording: Wording, **how: Any) -> GraftListener:
         from auscult.models import graft_listener  # loads torch, which a recipe's --help does without
 
-        return graft_listener.load(path, wording)
+        return graft_listener.load(path, wording, **how)
 
 
 def tiny(folder: Path, seed: int = 0) -> Path:

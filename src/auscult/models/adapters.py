@@ -1,0 +1,207 @@
+"""What learns: parts that are trained, adapted or frozen, each by its name; and checkpoints of only that.
+
+A checkpoint of an adapted model holds what may differ from its base and nothing else:
+
+    adapter_config.json, adapter_model.safetensors    as peft writes them: vLLM loads them
+    trained.safetensors                               parts that are trained in full beside the adapters
+    tokenizer and processor files                     so that the folder can be prompted on its own
+
+`adapter_config.json` names the base, relative to the folder when it is a folder, so that a run can be moved as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from auscult.core.errors import ConfigError, RunError
+from auscult.core.seeds import derive
+from auscult.models.learning import Learning, Lora
+from auscult.models.listener import Listener
+from auscult.models.wording import Wording
+
+CONFIG, WEIGHTS, TRAINED = "adapter_config.json", "adapter_model.safetensors", "trained.safetensors"
+
+
+class Opener(Protocol):
+    """Opens a plain checkpoint; `how` goes to transformers' `from_pretrained`."""
+
+    def __call__(self, path: str | Path, wording: Wording, **how: Any) -> Listener: ...
+
+
+def load(path: str | Path, wording: Wording, learning: Learning, opener: Opener) -> Listener:
+    """The listener in `path`, a plain checkpoint or an adapter's, with its parts set to learn as `learning` says."""
+    path = Path(path) if Path(path).exists() else path
+    config = Path(path) / CONFIG
+    if not config.is_file():
+        return prepare(opener(path, wording, **_how(learning)), learning, str(path))
+    base = json.loads(config.read_text())["base_model_name_or_path"]
+    if (config.parent / base).exists():
+        base = os.path.normpath(config.parent / base)
+    listener = prepare(opener(base, wording, **_how(learning)), learning, base)
+    if not isinstance(listener.adapter, Adapter):
+        raise ConfigError(f"{path} holds an adapter, but no part of the model is adapted; set model.language: adapt")
+    _restore(listener, listener.adapter, config.parent)
+    return listener
+
+
+def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
+    """Sets each part of a listener to learn as `learning` says, with fresh adapters where it says so."""
+    model = listener.model
+    model.requires_grad_(False)
+    targets: list[str] = []
+    names = {module: name for name, module in model.named_modules()}
+    for part, learn in learning.parts.items():
+        for module in listener.part(part):
+            if learn == "train":
+                _check_trainable(module, part)
+                module.requires_grad_(True).float()
+            elif learn == "adapt":
+                targets += [f"{names[module]}.{inner}" for inner in _linear(module, learning.lora)]
+    if not targets and not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError("no part of the model learns; set model.language to train or adapt")
+    if targets:
+        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        listener.adapter = Adapter(_attach(listener, learning.lora, targets), base)
+        for name, p in model.named_parameters():  # attaching freezes all else
+            if name in trained:
+                p.requires_grad_(True)
+    return listener
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Adapters laid over a listener's weights."""
+
+    model: Any
+    """peft's view of the listener's model."""
+    base: str
+    """The checkpoint beneath: a folder or a hub id."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what may differ from the base."""
+        from peft import get_peft_model_state_dict  # heavy, and only adapted models need it
+
+        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / WEIGHTS)
+        config = self.model.peft_config["default"].to_dict()
+        config["base_model_name_or_path"] = (
+            os.path.relpath(self.base, folder) if Path(self.base).exists() else self.base
+        )
+        plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+        (folder / CONFIG).write_text(json.dumps(plain, indent=2, default=str))
+        trained = {n: p.detach().cpu().contiguous() for n, p in _trained(self.model.get_base_model()).items()}
+        if trained:
+            save_file(trained, folder / TRAINED)
+
+
+def merge(listener: Listener) -> Listener:
+    """The listener with its adapter in its weights: what it saves is a plain checkpoint."""
+    if isinstance(listener.adapter, Adapter):
+        listener.model = listener.adapter.model.merge_and_unload()
+        listener.adapter = None
+    return listener
+
+
+@contextmanager
+def weights_of(listener: Listener, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within, the listener has `weights` (some of its parameters by name); behind, its own again. What was computed
+    before keeps its graph: the tensors change places, their values stay."""
+    parameters = dict(listener.model.named_parameters())
+    own = {name: parameters[name].data for name in weights}
+    try:
+        for name, value in weights.items():
+            parameters[name].data = value
+        yield
+    finally:
+        for name, value in own.items():
+            parameters[name].data = value
+
+
+def _attach(listener: Listener, lora: Lora, targets: list[str]) -> Any:
+    from peft import LoraConfig, get_peft_model  # heavy, and only adapted models need it
+
+    experts = [
+        name for name, p in listener.model.named_parameters() if lora.experts and p.ndim == 3 and ".experts." in name
+    ]
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=cast(Any, lora.alpha),
+        lora_dropout=0.0 if experts else lora.dropout,  # peft cannot drop before a fused expert
+        target_modules=targets,
+        target_parameters=experts or None,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+    )
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft 0.21 asks by its old name
+        torch.manual_seed(derive(0, "adapter"))
+        return get_peft_model(listener.model, config)
+
+
+def _linear(module: nn.Module, lora: Lora) -> list[str]:
+    found = [name for name, inner in module.named_modules() if isinstance(inner, nn.Linear) and name]
+    if not lora.targets:
+        return found
+    chosen = [name for name in found if name.rpartition(".")[2] in lora.targets]
+    if not chosen:
+        known = sorted({name.rpartition(".")[2] for name in found})
+        raise ConfigError(f"lora.targets {list(lora.targets)} name no linear layer; there are {', '.join(known)}")
+    return chosen
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters that learn and are no adapter's."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and "lora_" not in name}
+
+
+def _restore(listener: Listener, adapter: Adapter, folder: Path) -> None:
+    from peft import set_peft_model_state_dict  # heavy, and only adapted models need it
+
+    found = set_peft_model_state_dict(adapter.model, load_file(folder / WEIGHTS))
+    missing = [name for name in found.missing_keys if "lora_" in name]
+    if missing or found.unexpected_keys:
+        raise RunError(
+            f"{folder}: the adapter does not fit ({(missing or found.unexpected_keys)[0]} …); set model.lora and the "
+            "parts that are adapted as they were when it was saved"
+        )
+    trained = _trained(listener.model)
+    values = load_file(folder / TRAINED) if (folder / TRAINED).is_file() else {}
+    if values.keys() != trained.keys():
+        odd = sorted(values.keys() ^ trained.keys())[0]
+        raise RunError(f"{folder}: {odd} is trained in one of checkpoint and recipe only; set the model's parts alike")
+    with torch.no_grad():
+        for name, value in values.items():
+            trained[name].copy_(value)
+
+
+def _how(learning: Learning) -> dict[str, Any]:
+    gpu = torch.cuda.is_available()
+    kind = learning.weights if learning.weights != "auto" else ("bfloat16" if gpu else "float32")
+    if kind != "nf4":
+        return {"dtype": getattr(torch, kind)}
+    from transformers import BitsAndBytesConfig  # imports bitsandbytes, which only 4 bits need
+
+    arithmetic = torch.bfloat16 if gpu else torch.float32
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=arithmetic,
+        llm_int8_skip_modules=["audio_tower", "vision_tower", "visual", "multi_modal_projector", "lm_head"],
+    )
+    return {"dtype": arithmetic, "quantization_config": quantization}
+
+
+def _check_trainable(module: nn.Module, part: str) -> None:
+    if any(type(inner).__name__ == "Linear4bit" for inner in module.modules()):
+        raise ConfigError(f"model.{part} is held in 4 bits and cannot be trained; set model.{part}: adapt")

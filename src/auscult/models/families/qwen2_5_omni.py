@@ -1,0 +1,29 @@
+"""The Thinker of Qwen2.5-Omni: audio and images. The network is in `hub/qwen2_5_omni.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.models import family
+from auscult.models.wording import Wording
+
+if TYPE_CHECKING:
+    from auscult.models.hub.qwen2_5_omni import Qwen25OmniListener
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(family.Pretrained):
+    """Options of the Thinker of Qwen2.5-Omni."""
+
+    def build(self, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> Qwen25OmniListener:
+        from auscult.models.hub import qwen2_5_omni  # loads torch, which a recipe's --help does without
+
+        return qwen2_5_omni.tiny(texts, tags, wording, seed)
+
+    def open(self, path: str | Path, wording: Wording, **how: Any) -> Qwen25OmniListener:
+        from auscult.models.hub import qwen2_5_omni  # loads torch, which a recipe's --help does without
+
+        return qwen2_5_omni.load(path, wording, **how)
