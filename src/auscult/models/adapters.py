@@ -144,7 +144,9 @@ def _attach(listener: Listener, lora: Lora, targets: list[str]) -> Any:
         use_dora=lora.dora,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft 0.21 asks by its old name
+        warnings.filterwarnings(
+            "ignore", "`is_gradient_checkpointing`", FutureWarning
+        )  # peft 0.21 asks by its old name
         torch.manual_seed(derive(0, "adapter"))
         return get_peft_model(listener.model, config)
 

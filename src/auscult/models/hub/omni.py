@@ -63,10 +63,19 @@ class OmniListener(HubListener):
         return [(core.audio_tower, self._listen)] if kind == "audio" else [(core.visual, self._look)]
 
     def _listen(self, items: Sequence[Features], passed: list[Tensor] | None) -> list[Tensor]:
-        lengths = torch.tensor([len(item.inputs["frames"]) for item in items], device=self.device)
-        frames = torch.cat([item.inputs["frames"] for item in items]).T.to(self.device)
-        rows = self.run_audio_tower(frames, lengths)
-        return list(rows.split([item.tokens for item in items]))
+        window = 2 * cast(Any, self.core).audio_tower.n_window
+        found: dict[str, Tensor] = {}
+        # The tower cuts clips into windows and pads the last ones to the longest there is, and Qwen3's convolutions
+        # hear that padding. A clip of a window or more always has a longest; shorter ones go with their like.
+        alike: dict[int, list[Features]] = {}
+        for item in items:
+            alike.setdefault(min(window, len(item.inputs["frames"])), []).append(item)
+        for part in alike.values():
+            lengths = torch.tensor([len(item.inputs["frames"]) for item in part], device=self.device)
+            frames = torch.cat([item.inputs["frames"] for item in part]).T.to(self.device)
+            rows = self.run_audio_tower(frames, lengths)
+            found |= zip([item.key for item in part], rows.split([item.tokens for item in part]), strict=True)
+        return [found[item.key] for item in items]
 
     @abstractmethod
     def run_audio_tower(self, frames: Tensor, lengths: Tensor) -> Tensor:

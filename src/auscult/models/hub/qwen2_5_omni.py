@@ -108,7 +108,7 @@ def tiny(
         audio_end_token_id=token_id(tokenizer, NAMED["audio_eos_token"]),  # pyright: ignore[reportCallIssue]
         vision_start_token_id=token_id(tokenizer, NAMED["vision_bos_token"]),  # pyright: ignore[reportCallIssue]
     )
-    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=300)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=30)
     images = Qwen2VLImageProcessorPil(patch_size=7, size={"shortest_edge": 14 * 14, "longest_edge": 56 * 56})
     parts = Parts(tokenizer, extractor, images, "Qwen2_5OmniProcessor")
     return Qwen25OmniListener(seeded(Qwen2_5OmniThinkerForConditionalGeneration, config, seed), parts, wording)
