@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from auscult.core.config import Plugin
 from auscult.core.errors import LostMediaError
-from auscult.core.types import Parsed, Rollout
+from auscult.core.types import Credit, Group, Parsed, Rollout
 from auscult.models.families import graft
 from auscult.models.wording import Wording
 from auscult.train import learner as learners
 from auscult.train import objectives
 from auscult.train.algorithm import Algorithm, Objective
 from auscult.train.learner import Learner, Lesson, backward, token_weights
+from auscult.train.loop import teach
 from auscult.train.options import Train
 
 CLIP = Objective(name="clip", clip=0.2)
@@ -131,6 +132,99 @@ def test_kl_to_a_reference_equals_the_plain_computation(listener, checkpoint, he
     loss, worst = compare(listener, lessons, replace(CLIP, kl=0.1), reference=reference)
     assert loss < 1e-6
     assert worst < 1e-5
+
+
+GRADIENTS = [name for name in PLUGIN.names() if PLUGIN.find(name, Algorithm)().request]
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("told", [True, False], ids=["", "engine tells nothing"])
+@pytest.mark.parametrize("old", ["rollout", "learner"])
+def test_a_second_pass_has_the_log_probabilities_of_before_the_first_update(
+    listener, checkpoint, heard, name, told, old
+):
+    """With KL to a reference, after weights have moved; the plain computation is given what they were."""
+    objective = replace(PLUGIN.find(name, Algorithm)().objective, kl=0.05, old=old, passes=2)
+    reference = opened(checkpoint)
+    lessons = batch(listener, heard, [(0.4, [3, 5]), (0.8, [2])])
+    if not told:
+        lessons = [replace(one, rollout=replace(one.rollout, logps=None)) for one in lessons]
+    before = [plain_logps(listener, one, 1.0).detach() for one in lessons]
+    lessons = backward(listener, lessons, objective, OPTIONS, reference).remembered(lessons)
+    move(listener)
+
+    def plainly():
+        total = torch.zeros(())
+        for one, weight, was in zip(lessons, token_weights(lessons, objective), before, strict=True):
+            logps = plain_logps(listener, one, 1.0)
+            engine = torch.tensor([one.rollout.logps]) if told else was
+            tokens = objectives.Tokens(
+                logps=logps,
+                old=was if old == "learner" else engine,
+                reference=plain_logps(reference, one, 1.0).detach(),
+                advantage=torch.tensor([[one.advantage]]),
+                weight=torch.full_like(logps, weight),
+                importance=(was - engine).exp().clamp(max=objective.cap) if old == "learner" else None,
+            )
+            total = total + objectives.loss(tokens, objective)
+        total.backward()
+        return total.item()
+
+    plain, expected = gradients(listener, plainly)
+    tally, found = gradients(
+        listener, lambda: backward(listener, lessons, objective, replace(OPTIONS, reply_batch=2), reference)
+    )
+    assert tally.loss == pytest.approx(plain, abs=1e-6)
+    for key in expected:
+        torch.testing.assert_close(found[key], expected[key], atol=1e-6, rtol=1e-4)
+
+
+def move(listener):
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in listener.model.parameters():
+            parameter.add_(0.003 * torch.randn(parameter.shape, generator=generator))
+
+
+def test_old_log_probabilities_forgotten_after_the_first_pass_are_noticed(listener, heard):
+    """The planted defect: a ratio of 1 in every pass, which clips nothing ever."""
+    lessons = batch(listener, heard, [(0.4, [3, 5]), (0.8, [2])])
+    objective = replace(CLIP, old="learner", clip=0.01, passes=2)
+    remembered = backward(listener, lessons, objective, OPTIONS).remembered(lessons)
+    move(listener)
+    kept = backward(listener, remembered, objective, OPTIONS).figures(objective)
+    forgotten = backward(listener, lessons, objective, OPTIONS).figures(objective)
+    assert kept["clip/low"] + kept["clip/high"] > 0
+    assert forgotten["clip/low"] + forgotten["clip/high"] == 0
+
+
+def test_what_the_engine_told_is_compared_and_what_it_did_not_is_counted(listener, heard):
+    lessons = batch(listener, heard, [(0.4, [3, 5]), (0.8, [2])])
+    silent = [replace(one, rollout=replace(one.rollout, logps=None)) for one in lessons]
+    figures = backward(listener, [lessons[0], *silent[1:]], CLIP, OPTIONS).figures(CLIP)
+    assert figures["logps_recomputed"] == pytest.approx(7 / 10)
+    assert figures["agreement/abs_diff"] > 0
+    figures = backward(listener, silent, CLIP, OPTIONS).figures(CLIP)
+    assert figures["logps_recomputed"] == 1
+    assert not [key for key in figures if key.startswith("agreement")]
+
+
+def test_several_demonstrations_of_one_prompt_are_learnt_from_one_prefill(listener, heard):
+    """Rollouts of one prompt as an algorithm credits them, each at its own strength."""
+    prompt = listener.prompt(heard())
+    rollouts = tuple(lesson(prompt, [10 + n] * (n + 1), 1.0).rollout for n in range(3))
+    rollouts = tuple(replace(one, logps=None, stop="demonstration") for one in rollouts)
+    group = Group(prompt.sample, rollouts, ())
+    lessons = teach(
+        [prompt],
+        [group],
+        lambda group: [Credit(group.sample, one, 1 / (n + 1)) for n, one in enumerate(group.rollouts)],
+    )
+    listener.counts.clear()
+    loss = backward(listener, lessons, IMITATE, replace(OPTIONS, reply_batch=1)).loss
+    assert listener.counts["encoder_clips"] == listener.counts["clips"] == 1
+    plain = sum(-one.advantage * plain_logps(listener, one, 1.0).sum().item() for one in lessons) / 6
+    assert loss == pytest.approx(plain, abs=1e-5)
 
 
 def test_logits_in_pieces_give_the_same_gradient(listener, heard, monkeypatch):
@@ -270,6 +364,17 @@ def follows_rewards(listener, heard, advantages):
     Learner(listener, replace(OPTIONS, warmup=0), peak=1e-3, steps=10).learn(lessons, CLIP)
     after = logps()
     return after[0] > before[0] and after[1] < before[1]
+
+
+def test_clipping_is_logged_over_all_passes_and_the_rest_of_the_first(listener, heard):
+    lessons = batch(listener, heard, [(0.4, [3, 5]), (0.8, [2])])
+    objective = replace(CLIP, old="learner", clip=0.01, passes=3)
+    learner = Learner(listener, replace(OPTIONS, warmup=0), peak=1e-3, steps=10)
+    figures = learner.learn(lessons, objective)
+    assert learner.done == 3
+    assert figures["lr"] == learner.rate(0)
+    assert 0 < figures["clip/low"] + figures["clip/high"] <= 2 / 3  # the first pass clips nothing
+    assert {"entropy", "importance/mean", "importance/truncated", "agreement/abs_diff", "grad_norm"} <= figures.keys()
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine(listener):
