@@ -112,9 +112,8 @@ def _step(
         batch = _rolled(stage, at, learner.listener, engine, algorithm.request)
     else:
         batch = _demonstrated(stage, at, learner.listener)
-    after = Position(
-        step + 1, at.taken + batch.taken, 0 if any(one.advantage for one in batch.lessons) else at.empty + 1
-    )
+    taught = any(lesson.advantage for lesson in batch.lessons)
+    after = Position(step + 1, at.taken + batch.taken, 0 if taught else at.empty + 1)
     if after.empty >= stage.options.empty_steps:
         raise RunError(
             f"step {step}: in {after.empty} steps in a row (train.empty_steps) no reply was better than another one to "
