@@ -36,6 +36,7 @@ class FaultyServer(ThreadingHTTPServer):
         self.faults: list[str] = []
         self.always: str | None = None
         self.delay = 0.0
+        self.retry_after = "0.01"
         self.requests: list[dict] = []
         self.headers: list[dict] = []
         self.posts: list[tuple[str, dict]] = []
@@ -88,7 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _answer(self, body: dict, fault: str | None) -> None:
-        known = {"base", *self.server.adapters}
+        server = self.server
+        known = {"base", *server.adapters}
         if body["model"] not in known:
             return self._send(404, {"error": f"no model {body['model']}"})
         if fault == "drop":
@@ -97,11 +99,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault in ("400", "401", "500", "503"):
             return self._send(int(fault), {"error": f"planned {fault}"})
         if fault == "429":
-            return self._send(429, {"error": "too many"}, {"Retry-After": "0.05"})
+            return self._send(429, {"error": "too many"}, {"Retry-After": server.retry_after})
         if fault == "429 date":
             return self._send(429, {"error": "too many"}, {"Retry-After": "Fri, 01 Jan 2021 00:00:00 GMT"})
         if fault == "slow":
-            time.sleep(1.0)
+            time.sleep(3.0)
         whole = self._completion(body)
         if fault == "torn":
             return self._send(200, json.dumps(whole)[:-30].encode())

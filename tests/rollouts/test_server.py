@@ -1,5 +1,7 @@
 """The server engine against a real server that loses, delays, cuts and mixes up what it answers."""
 
+import base64
+import io
 import json
 import os
 import signal
@@ -9,20 +11,26 @@ import time
 import warnings
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from auscult.core.errors import ConfigError, LostMediaError, MediaError, RunError
-from auscult.core.types import Audio, Sample, Sampling, Turn
+from auscult.core.seeds import rng
+from auscult.core.types import Audio, Frames, Image, Sample, Sampling, Turn
 from auscult.media.audio import decode
+from auscult.models.families import graft
 from auscult.models.wording import Wording
 from auscult.rollouts.endpoint import BudgetError, EndpointError
 from auscult.rollouts.journal import Journal
+from auscult.rollouts.messages import wire
 from auscult.rollouts.server import ServerEngine
 
 DRAWN = Sampling(temperature=1.0, max_tokens=48)
@@ -98,7 +106,7 @@ def test_whatever_goes_wrong_nothing_is_lost_doubled_or_moved(
 
 def test_a_slow_answer_is_asked_for_again_and_counted_once(listener, prompts, faulty, options, said, tmp_path):
     faulty.faults = ["slow", "slow"]
-    engine = ServerEngine(listener, options(timeout=0.4), tmp_path)
+    engine = ServerEngine(listener, options(timeout=1.5), tmp_path)
     rolled = engine.roll(prompts[:2], 2, DRAWN, 0)
     assert wrong(prompts[:2], rolled, said) == []
     assert engine.counts["repeated"] == 2
@@ -107,12 +115,12 @@ def test_a_slow_answer_is_asked_for_again_and_counted_once(listener, prompts, fa
 
 def test_waits_grow_are_spread_and_respect_the_servers_wish(listener, prompts, faulty, options, tmp_path):
     faulty.faults = ["500", "500", "500", "429"]
+    faulty.retry_after = "1.0"
     ServerEngine(listener, options(backoff=0.1, longest_wait=9.0), tmp_path).roll(prompts[:1], 1, DRAWN, 0)
-    waits = [b - a for a, b in zip(faulty.arrived, faulty.arrived[1:], strict=False)]
-    assert 0.05 <= waits[0] < 0.2
-    assert waits[1] >= 0.1
-    assert waits[2] >= 0.2
-    assert waits[3] >= 0.4
+    waits = [after - before for before, after in pairwise(faulty.arrived)]
+    least = (0.05, 0.1, 0.2, 1.0)  # the last would be at most 0.8 s without the server's wish
+    assert all(wait >= bound for wait, bound in zip(waits, least, strict=True))
+    assert [wait / waits[0] for wait in waits[1:3]] != pytest.approx([2, 4], rel=0.02)
 
 
 def test_a_prompt_that_comes_twice_is_asked_for_other_replies(listener, prompts, faulty, options, said, tmp_path):
@@ -306,7 +314,7 @@ def test_time_is_a_budget_too(listener, prompts, faulty, options, tmp_path):
     began = time.monotonic()
     with pytest.raises(BudgetError, match=r"budget of 0\.5 s is used up"):
         ServerEngine(listener, options(max_seconds=0.5, concurrency=1), tmp_path).roll(prompts, 4, DRAWN, 0)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert 1 <= len(faulty.requests) <= 3
 
 
@@ -355,8 +363,6 @@ def test_audio_arrives_bit_for_bit_in_each_way(listener, heard, faulty, options,
 
 
 def test_the_server_reads_the_listeners_own_words(checkpoint, heard, faulty, options, tmp_path):
-    from auscult.models.families import graft
-
     listener = graft.Model().load(checkpoint, Wording())
     prompt = listener.prompt(heard(0))
     ServerEngine(listener, options(), tmp_path).roll([prompt], 1, DRAWN, 0)
@@ -380,6 +386,21 @@ def test_a_prompt_of_another_length_is_told_once_and_counted(listener, prompts, 
         engine.roll([prompts[0]] * 2, 2, DRAWN, 0)
     assert len(told) == 1
     assert engine.counts["other_prompt_length"] == 4
+
+
+def test_pictures_travel_as_png_and_feature_frames_not_at_all(options, tmp_path):
+    pixels = rng(0, "picture").integers(0, 255, (6, 9, 3), dtype=np.uint8)
+    (message,) = wire([{"role": "user", "content": [Image.of(pixels), "Which?"]}], options())
+    picture, text = message["content"]
+    assert picture["type"] == "image_url"
+    sent = base64.b64decode(picture["image_url"]["url"].removeprefix("data:image/png;base64,"))
+    assert np.array_equal(np.asarray(Pillow.open(io.BytesIO(sent))), pixels)
+    assert text == {"type": "text", "text": "Which?"}
+    Pillow.fromarray(pixels).save(tmp_path / "a b.png")
+    named = wire([{"role": "user", "content": [Image(str(tmp_path / "a b.png"))]}], options(media="file_url"))
+    assert named[0]["content"][0]["image_url"]["url"] == (tmp_path / "a b.png").as_uri()
+    with pytest.raises(ConfigError, match="no Frames; use the local engine"):
+        wire([{"role": "user", "content": [Frames.of(np.zeros((2, 3)), 1.0)]}], options())
 
 
 def test_a_missing_recording_is_named_before_anything_is_asked(listener, prompts, faulty, options, tmp_path):
@@ -472,37 +493,65 @@ def test_a_reply_cut_at_its_length_has_no_end_token(listener, prompts, faulty, o
 # -- the policy ------------------------------------------------------------------------------------------------------
 
 
-def test_stale_weights_are_refused_by_name_until_their_adapter_is_loaded(listener, prompts, faulty, options, tmp_path):
+@pytest.fixture
+def adapted(checkpoint):
+    """The tiny listener with low-rank adapters, which a server can be handed."""
+    model = graft.Model(language="adapt", audio="freeze", projector="freeze")
+    return model.load(checkpoint, Wording(instruction=False, choices=False))
+
+
+def learn(listener) -> None:
+    with torch.no_grad():
+        next(p for p in listener.model.parameters() if p.requires_grad).add_(1e-3)
+
+
+def posted(faulty) -> Counter[str]:
+    return Counter(path.rpartition("/")[2] for path, _ in faulty.posts)
+
+
+def test_stale_weights_are_refused_by_name(listener, prompts, faulty, options, tmp_path):
     engine = ServerEngine(listener, options(), tmp_path)
     ((before,),) = engine.roll(prompts[:1], 1, DRAWN, 0)
-    with torch.no_grad():
-        next(listener.model.parameters()).add_(1e-3)
-    with pytest.raises(EndpointError, match=rf"serves policy {before.policy} as base.*load_adapter"):
+    learn(listener)
+    with pytest.raises(EndpointError, match=rf"serves policy {before.policy} as base.*server\.hot_load"):
         engine.roll(prompts[:1], 1, DRAWN, 0)
-    name = engine.load_adapter(tmp_path / "adapter-1")
-    ((after,),) = engine.roll(prompts[:1], 1, DRAWN, 0)
-    assert after.policy != before.policy
-    assert after.policy in name
-    assert faulty.requests[-1]["model"] == name
-    with torch.no_grad():
-        next(listener.model.parameters()).add_(1e-3)
-    newer = engine.load_adapter(tmp_path / "adapter-2")
-    assert faulty.adapters == {newer}
-    assert [path.rpartition("/")[2] for path, _ in faulty.posts] == [
-        "load_lora_adapter",
-        "load_lora_adapter",
-        "unload_lora_adapter",
-    ]
+    assert len(faulty.requests) == 1
 
 
-def test_a_server_that_lost_its_adapter_in_a_restart_is_given_it_again(listener, prompts, faulty, options, tmp_path):
-    engine = ServerEngine(listener, options(), tmp_path)
-    name = engine.load_adapter(tmp_path / "adapter")
+def test_changed_weights_are_handed_over_and_the_older_adapter_is_let_go(adapted, prompts, faulty, options, tmp_path):
+    engine = ServerEngine(adapted, options(hot_load=True), tmp_path)
+    policies = []
+    for _ in range(3):
+        ((rollout,),) = engine.roll(prompts[:1], 1, DRAWN, 0)
+        policies.append(rollout.policy)
+        (name,) = faulty.adapters
+        assert name == faulty.requests[-1]["model"] == f"base-{rollout.policy}"
+        (folder,) = (tmp_path / "adapters").iterdir()
+        assert faulty.posts[-1 if len(policies) == 1 else -2][1] == {"lora_name": name, "lora_path": str(folder)}
+        assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
+        learn(adapted)
+    assert len(set(policies)) == 3
+    assert posted(faulty) == {"load_lora_adapter": 3, "unload_lora_adapter": 2}
+
+
+def test_a_server_that_lost_its_adapter_in_a_restart_is_given_it_again(adapted, prompts, faulty, options, tmp_path):
+    engine = ServerEngine(adapted, options(hot_load=True), tmp_path)
+    name = engine.load_adapter()
     faulty.adapters.clear()
     rolled = engine.roll(prompts, 3, DRAWN, 0)
     assert [len(rollouts) for rollouts in rolled] == [3] * 4
-    assert Counter(path.rpartition("/")[2] for path, _ in faulty.posts) == {"load_lora_adapter": 2}
+    assert posted(faulty) == {"load_lora_adapter": 2}
     assert faulty.adapters == {name}
+
+
+def test_weights_that_no_adapter_holds_are_not_handed_over(listener, checkpoint, prompts, faulty, options, tmp_path):
+    with pytest.raises(ConfigError, match="handed adapters only"):
+        ServerEngine(listener, options(hot_load=True), tmp_path).roll(prompts, 1, DRAWN, 0)
+    both = graft.Model(language="adapt", audio="freeze", projector="train")
+    listener = both.load(checkpoint, Wording(instruction=False, choices=False))
+    with pytest.raises(ConfigError, match="trained in full beside its adapter"):
+        ServerEngine(listener, options(hot_load=True), tmp_path).roll(prompts, 1, DRAWN, 0)
+    assert faulty.requests == faulty.posts == []
 
 
 def test_replies_of_another_model_are_refused_by_name(listener, prompts, faulty, options, tmp_path):
@@ -515,8 +564,6 @@ def test_replies_of_another_model_are_refused_by_name(listener, prompts, faulty,
 
 
 def test_options_that_cannot_be_are_refused(options, checkpoint, faulty, tmp_path):
-    from auscult.models.families import graft
-
     for name, value in {"url": "localhost:8000", "max_failed": 1.0, "concurrency": 0, "timeout": 0.0}.items():
         with pytest.raises(ValueError, match=name):
             options(**{name: value})

@@ -30,6 +30,9 @@ class Server:
     logprobs: Literal["off", "raw", "processed"] = "raw"
     """What its log-probs are of: raw is before the temperature (vLLM's default), processed after temperature and top_p.
     They are kept only where that is the distribution the learner computes, or else the learner computes its own."""
+    hot_load: bool = False
+    """Hand the server the listener's adapter whenever its weights have changed (vLLM with --enable-lora and
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, on a disk that both see); otherwise changed weights are refused as stale."""
     concurrency: int = 16
     """Requests in flight."""
     retries: int = 8

@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,8 +28,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auscult.core.errors import AuscultError, ConfigError, LostMediaError, RenderError
+from auscult.core.runs import atomic_folder
 from auscult.core.seeds import derive
 from auscult.core.types import Rollout, Sampling
+from auscult.models.adapters import TRAINED
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener, Prompt
 from auscult.rollouts.endpoint import Answer, Endpoint, EndpointError, Failure, Spent, used
@@ -70,8 +73,8 @@ class ServerEngine:
     """Answers through a server that serves the listener's weights."""
 
     def __init__(self, listener: Listener, options: Server, folder: Path) -> None:
-        """The listener says how samples are put and what a reply's tokens are; its weights of this moment are taken to
-        be those that `options.model` names. Journals go to `folder`."""
+        """The listener says how samples are put and what a reply's tokens are. Without `hot_load` its weights of this
+        moment are taken to be those that the server has. Journals and adapters go to `folder`."""
         if listener.wording.too_long != "error":
             raise ConfigError(
                 f"wording.too_long is {listener.wording.too_long}, but a server hears whole clips; set it to error"
@@ -79,7 +82,7 @@ class ServerEngine:
         self.listener = listener
         self.options = options
         self.folder = folder
-        self.policy = fingerprint(listener.model)
+        self.policy = "none yet" if options.hot_load else fingerprint(listener.model)
         """Fingerprint of the weights that the server has."""
         self.adapter: Adapter | None = None
         """What it answers with instead of the plain model."""
@@ -89,23 +92,31 @@ class ServerEngine:
         self._warned: set[str] = set()
         self._groups: Counter[str] = Counter()
         rows = list(past(folder))
-        self.spent = Spent(sum(row["attempts"] for row in rows), sum(row["tokens"] for row in rows))
+        self.spent = Spent(sum(row.get("attempts", 0) for row in rows), sum(row.get("tokens", 0) for row in rows))
 
     # -- the policy --------------------------------------------------------------------------------------------------
 
-    def load_adapter(self, folder: Path) -> str:
-        """Lets the server answer with the adapter in `folder`, which holds the listener's present weights, and lets it
-        forget the one before; the adapter's name. vLLM needs --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1.
-
-        Raises EndpointError when the server refuses.
+    def load_adapter(self) -> str:
+        """Writes the listener's present adapter and lets the server answer with it and forget the one before; its
+        name. Raises ConfigError when not all that learns is an adapter, EndpointError when the server refuses.
         """
-        policy = fingerprint(self.listener.model)
-        older = self.adapter
-        adapter = Adapter(f"{self.options.model.rstrip('/').rpartition('/')[2]}-{policy}", str(folder.resolve()))
+        if self.listener.adapter is None:
+            raise ConfigError("a server is handed adapters only; set model.language adapt, or serve whole checkpoints")
+        policy, older = fingerprint(self.listener.model), self.adapter
+        name = f"{self.options.model.rstrip('/').rpartition('/')[2]}-{policy}"
+        path = self.folder.resolve() / "adapters" / name
+        with atomic_folder(path) as aside:
+            self.listener.save(aside)
+            if (aside / TRAINED).exists():
+                raise ConfigError(
+                    "parts of the model are trained in full beside its adapter, which no server can be handed; set "
+                    "them to freeze or adapt (model.audio, model.projector …)"
+                )
+        adapter = Adapter(name, str(path))
         asyncio.run(self._swap(adapter, older))
         self.policy, self.adapter = policy, adapter
         self._groups.clear()
-        return adapter.name
+        return name
 
     async def _swap(self, adapter: Adapter, older: Adapter | None) -> None:
         async with Endpoint(self.options, self.spent) as endpoint:
@@ -113,6 +124,7 @@ class ServerEngine:
             if older is not None and older.name != adapter.name:
                 failure = await endpoint.post("unload_lora_adapter", {"lora_name": older.name})
                 self.counts["adapters_not_unloaded"] += failure is not None
+                shutil.rmtree(older.folder)
 
     async def load(self, endpoint: Endpoint, adapter: Adapter) -> None:
         """Loads an adapter unless the server has it already. Raises EndpointError when it refuses."""
@@ -139,10 +151,12 @@ class ServerEngine:
         Raises EndpointError, BudgetError and LostMediaError; the replies that have arrived stay in the journal.
         """
         now = fingerprint(self.listener.model)
-        if now != self.policy:
+        if now != self.policy and self.options.hot_load:
+            self.load_adapter()
+        elif now != self.policy:
             raise EndpointError(
                 f"{self.options.url} serves policy {self.policy} as {self.served}, but rollouts of policy {now} are "
-                "asked for; they would be stale: give the server the new weights with load_adapter"
+                "asked for; they would be stale: set server.hot_load, or serve the new weights"
             )
         call = self._call(sampling, seed)
         journal = Journal(self.folder / f"{call[:16]}.jsonl", self.policy)
