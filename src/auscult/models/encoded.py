@@ -48,6 +48,11 @@ class EncoderCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, save({"rows": rows}))
 
+    def clear(self) -> None:
+        """Forgets what is in memory."""
+        self._kept.clear()
+        self.bytes = 0
+
     def _keep(self, key: str, rows: Tensor) -> None:
         self.bytes += rows.nbytes - (self._kept[key].nbytes if key in self._kept else 0)
         self._kept[key] = rows
