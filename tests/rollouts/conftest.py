@@ -105,6 +105,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(3.0)
         whole = self._completion(body)
+        if fault in ("twice", "other's"):
+            whole["choices"][0]["message"]["content"] = "<answer>to somebody else</answer>"
         if fault == "torn":
             return self._send(200, json.dumps(whole)[:-30].encode())
         if fault == "short":  # fewer bytes than the header promises

@@ -225,6 +225,7 @@ def test_a_journal_keeps_the_first_of_two_and_refuses_another_policys(tmp_path):
     journal.add({**row, "text": "second"})
     journal.add({"key": "l", "policy": "p1", "sample": "s", "number": 1, "problem": "timeout"})
     assert journal.counts["doubled"] == 1
+    assert journal.reply("k") == row
     back = Journal(path, "p1")
     assert back.reply("k") == row
     assert back.reply("l") is None

@@ -335,9 +335,8 @@ class _Call:
         self.waiting = iter(missing)
         self.width = min(engine.options.concurrency, len(missing))
         self.total = total
-        self.unsent = Counter(request.place[0] for request in missing)
-        self.unread = self.unsent.copy()
-        self.messages: dict[int, list[dict[str, Any]]] = {}
+        self.unread = Counter(request.place[0] for request in missing)
+        self.current: tuple[int, list[dict[str, Any]]] = (-1, [])
         self.texts: dict[int, list[str]] = {}
         self.failed: Counter[str] = Counter()
         self.stopped: AuscultError | None = None
@@ -388,13 +387,13 @@ class _Call:
             self._watch(request, read["text"])
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """What is sent. The messages of a prompt are made once for its group, and let go with its last request."""
+        """What is sent. Requests go out prompt by prompt, so the messages of one prompt at a time are kept."""
         engine, sampling, place = self.engine, self.sampling, request.place[0]
-        if place not in self.messages:
-            self.messages[place] = wire(engine.listener.messages(request.prompt.sample), engine.options)
+        if place != self.current[0]:
+            self.current = (place, wire(engine.listener.messages(request.prompt.sample), engine.options))
         body: dict[str, Any] = {
             "model": engine.served,
-            "messages": self.messages[place],
+            "messages": self.current[1],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -404,9 +403,6 @@ class _Call:
             body["logprobs"] = True
             if engine.options.dialect == "vllm":
                 body["return_tokens_as_token_ids"] = True
-        self.unsent[place] -= 1
-        if not self.unsent[place]:
-            del self.messages[place]
         return body
 
     def _fail(self, failure: Failure, row: Mapping[str, Any]) -> None:
