@@ -2,7 +2,8 @@
 
 Both sides sample G replies to each prompt, score them, and take one optimiser step (per iteration); each runs in its
 own process, TRL's Trainer by the clock between its steps, auscult's by `train.loop`'s. Checkpoints are off the clock on
-both sides. The vision tower is frozen, as it usually is, unless --train-tower. Vision-tower rows (images encoded) and image-processor calls are counted by hooks on both sides.
+both sides. The vision tower is frozen, as it usually is, unless --train-tower. Its rows (images encoded) and the calls
+of the image processor are counted by hooks on both sides.
 
     python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--kl 0] [--steps 6]
 """

@@ -115,7 +115,7 @@ def test_doctor_finds_this_machine_good(capsys):
 def test_data_check_shows_tokens_mask_and_placeholders(capsys):
     assert main(["data", "check", "quickstart", "--show", "1", "--data.heldout", "10"]) == 0
     out = capsys.readouterr().out
-    assert "placeholders for 300 feature rows" in out
+    assert "placeholders for audio of rows 300x80" in out
     assert "train  <think>" in out
     assert "-    <audio>  x 38" in out
 

@@ -35,7 +35,7 @@ from auscult.core.errors import ConfigError
 from auscult.core.forms import form
 from auscult.core.runs import Run, atomic_folder, write_bytes, write_json, write_text
 from auscult.core.seeds import derive
-from auscult.core.types import Audio, Media, Rollout, Sample, Sampling, Score
+from auscult.core.types import Audio, Frames, Image, Media, Rollout, Sample, Sampling, Score
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint
 from auscult.evaluate.evaluation import (
@@ -46,6 +46,7 @@ from auscult.evaluate.evaluation import (
     write_outcomes,
 )
 from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
+from auscult.media import image
 from auscult.media.audio import decode
 from auscult.models.listener import Listener
 from auscult.recipe import Recipe
@@ -73,7 +74,7 @@ def load(recipe: Recipe, path: str | Path) -> Listener:
 
 def engine(recipe: Recipe, listener: Listener) -> LocalEngine:
     """What answers prompts with the listener's weights."""
-    return LocalEngine(listener, recipe.evaluate.batch)
+    return LocalEngine(listener, recipe.evaluate.batch, recipe.train.precision)
 
 
 def device(name: str) -> torch.device:
@@ -252,9 +253,14 @@ def _told(rollout: Rollout, score: Score) -> dict[str, Any]:
 
 
 def _kept(media: Media, out: Path) -> dict[str, Any]:
-    """Writes a recording as 16-bit WAV into the run's media folder; how the page finds it."""
-    if not isinstance(media, Audio):
+    """Writes a recording as 16-bit WAV, an image as PNG, into the run's media folder; how the page finds it."""
+    if isinstance(media, Frames):
         return {"kind": "frames", "file": None, "seconds": len(media.values) / media.rate}
+    if isinstance(media, Image):
+        pixels = image.decode(media)
+        name = f"media/{Image.of(pixels).sha256}.png"
+        write_bytes(out / name, image.encode_png(pixels))
+        return {"kind": "image", "file": name, "seconds": None}
     wave = decode(media, SHOWCASE_RATE)
     name = f"media/{Audio.of(wave, SHOWCASE_RATE).sha256}.wav"
     buffer = io.BytesIO()
@@ -297,8 +303,8 @@ def shown(recipe: Recipe, samples: Sequence[Sample], count: int) -> list[str]:
             reply = loop.demonstrate(listener, prompt).rollouts[0].reply_ids if sample.answers else ()
             names = listener.tokenizer.convert_ids_to_tokens([*prompt.ids, *reply])
             media = ", ".join(
-                f"{part.tokens} placeholders for {part.kind} of shape "
-                + " and ".join("x".join(map(str, value.shape)) for value in part.inputs.values())
+                f"{part.tokens} placeholders for {part.kind} of "
+                + " and ".join(f"{name} {'x'.join(map(str, value.shape))}" for name, value in part.inputs.items())
                 for part in prompt.features
             )
             lines += [f"\n{sample.id}: {len(prompt.ids)} prompt tokens, {len(reply)} trained on; {media or 'no media'}"]

@@ -16,7 +16,7 @@ from auscult.models.wording import Wording
 from auscult.train import learner as learners
 from auscult.train import objectives
 from auscult.train.algorithm import Algorithm, Objective
-from auscult.train.learner import Learner, Lesson, backward, token_weights
+from auscult.train.learner import Learner, Lesson, Reference, backward, token_weights
 from auscult.train.loop import teach
 from auscult.train.options import Train
 
@@ -84,7 +84,9 @@ def compare(listener, lessons, objective, options=OPTIONS, reference=None):
         return loss.item()
 
     plain, expected = gradients(listener, plainly)
-    tally, found = gradients(listener, lambda: backward(listener, lessons, objective, options, reference))
+    tally, found = gradients(
+        listener, lambda: backward(listener, lessons, objective, options, held(listener, reference))
+    )
     assert expected.keys() == found.keys()
     worst = max((found[name] - expected[name]).norm() / expected[name].norm().clamp(min=1e-6) for name in expected)
     return abs(tally.loss - plain) / max(1.0, abs(plain)), worst.item()
@@ -119,6 +121,11 @@ def test_loss_and_every_gradient_equal_the_plain_computation(checkpoint, heard, 
     assert worst < 1e-5
 
 
+def held(listener, reference):
+    """The other listener's policy, as the learner holds it."""
+    return None if reference is None else Reference.of(listener, reference)
+
+
 def opened(checkpoint):
     return graft.Model().load(checkpoint, Wording(instruction=False, choices=False))
 
@@ -150,7 +157,7 @@ def test_a_second_pass_has_the_log_probabilities_of_before_the_first_update(
     if not told:
         lessons = [replace(one, rollout=replace(one.rollout, logps=None)) for one in lessons]
     before = [plain_logps(listener, one, 1.0).detach() for one in lessons]
-    lessons = backward(listener, lessons, objective, OPTIONS, reference).remembered(lessons)
+    lessons = backward(listener, lessons, objective, OPTIONS, held(listener, reference)).remembered(lessons)
     move(listener)
 
     def plainly():
@@ -172,7 +179,8 @@ def test_a_second_pass_has_the_log_probabilities_of_before_the_first_update(
 
     plain, expected = gradients(listener, plainly)
     tally, found = gradients(
-        listener, lambda: backward(listener, lessons, objective, replace(OPTIONS, reply_batch=2), reference)
+        listener,
+        lambda: backward(listener, lessons, objective, replace(OPTIONS, reply_batch=2), held(listener, reference)),
     )
     assert tally.loss == pytest.approx(plain, abs=1e-6)
     for key in expected:

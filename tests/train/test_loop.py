@@ -231,12 +231,13 @@ def test_learner_and_rollouts_agree_to_float_precision(tmp_path, checkpoint):
 
 
 def test_encoder_passes_of_the_loss_are_the_distinct_clips(tmp_path, checkpoint):
-    """2 passes over 3 prompts, of which two are the same clip where an epoch ends within the batch."""
+    """2 passes over 3 prompts, of which two are the same clip where an epoch ends within the batch; in each pass the
+    policy hears them, and the reference, whose encoder is another."""
     run(tmp_path / "run", checkpoint, GRPO)
     for row in metrics(tmp_path / "run"):
         rolled = read_jsonl(tmp_path / "run" / "rollouts" / f"step-{row['step']:06d}.jsonl").rows
-        assert row["media/encoder_clips"] == 2 * len({one["id"] for one in rolled})
-        assert row["media/clips"] == 2 * len(rolled)
+        assert row["media/encoder_clips"] == 4 * len({one["id"] for one in rolled})
+        assert row["media/clips"] == 4 * len(rolled)
 
 
 def test_a_rollout_credited_to_another_prompt_is_refused(checkpoint):

@@ -17,7 +17,7 @@ from auscult.core.types import Parsed, Rollout, Sample, Turn
 from auscult.models.families import graft
 from auscult.models.wording import Wording
 from auscult.train.algorithms import cispo, dapo, dr_grpo, grpo, gspo
-from auscult.train.learner import Lesson, backward
+from auscult.train.learner import Lesson, Reference, backward
 from auscult.train.options import Train
 
 with warnings.catch_warnings():  # TRL and what it imports warn of their own dependencies
@@ -139,7 +139,7 @@ def ours(listener, lessons, objective, reference=None):
     """The learner's loss, the gradients of the language model, and the figures."""
     listener.model.zero_grad(set_to_none=True)
     options = Train(precision="float32", prompt_batch=1, reply_batch=1)
-    tally = backward(listener, lessons, objective, options, reference)
+    tally = backward(listener, lessons, objective, options, reference and Reference.of(listener, reference))
     named = listener.model.language_model.named_parameters()
     return tally.loss, {name: p.grad for name, p in named if p.grad is not None}, tally.figures(objective)
 

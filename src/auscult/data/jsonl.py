@@ -4,7 +4,7 @@
      "turns": [{"role": "user", "content": [{"audio": "clips/17.flac", "start": 2.5, "end": 9.0}, "How many dogs?"]}],
      "answers": ["two"], "choices": ["one", "two"], "group": "clip-17", "tags": {"task": "count"}}
 
-For one recording and one question there is a compact row, which means the same:
+An image is {"image": "scans/17.png"}. For one recording (or image) and one question there is a compact row:
 
     {"id": "17", "audio": "clips/17.flac", "question": "How many dogs?", "answer": "two", "choices": ["one", "two"]}
 
@@ -23,11 +23,11 @@ from typing import Any
 
 from auscult.core.errors import DataError
 from auscult.core.runs import write_text
-from auscult.core.types import Frames, Media, Sample, Turn
+from auscult.core.types import Frames, Image, Media, Sample, Turn
 from auscult.data import rows
 
 KEYS = ("id", "turns", "answers", "choices", "thought", "group", "tags")
-COMPACT_KEYS = ("id", "audio", "question", "answer", "choices", "thought", "group", "tags")
+COMPACT_KEYS = ("id", "audio", "image", "question", "answer", "choices", "thought", "group", "tags")
 ROLES = ("system", "user", "assistant")
 
 
@@ -75,12 +75,16 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def sample_of(value: Any, where: str, folder: Path) -> Sample:
     """A sample from one row, full or compact. Raises DataError for what does not have the shape of a row."""
     row = rows.mapping(value, where)
-    compact = "turns" not in row and ("audio" in row or "question" in row)
+    compact = "turns" not in row and ("audio" in row or "image" in row or "question" in row)
     rows.check_keys(row, COMPACT_KEYS if compact else KEYS, where)
     if compact:
-        heard = rows.audio(rows.required(row, "audio", where), f"{where}: `audio`", folder)
+        media: list[Media] = []
+        if row.get("image") is not None:
+            media.append(rows.image(row["image"], f"{where}: `image`", folder))
+        if row.get("audio") is not None or not media:
+            media.append(rows.audio(rows.required(row, "audio", where), f"{where}: `audio`", folder))
         question = rows.text(rows.required(row, "question", where), "question", where)
-        turns = (Turn("user", (heard, question)),)
+        turns = (Turn("user", (*media, question)),)
         answers = () if row.get("answer") is None else (rows.text(row["answer"], "answer", where),)
     else:
         turns = _turns(rows.required(row, "turns", where), where, folder)
@@ -121,6 +125,8 @@ def _turn(value: Any, where: str, folder: Path) -> Turn:
 def _part(value: Any, where: str, folder: Path) -> str | Media:
     if isinstance(value, str):
         return rows.text(value, "content", where, blank=True)
+    if isinstance(value, dict) and "image" in value:
+        return rows.image(value, where, folder)
     return rows.audio(value, where, folder)
 
 
@@ -157,10 +163,9 @@ def _written(part: str | Media, name: str, folder: Path) -> Any:
         raise DataError(f"sample {name!r} has media in memory only; write them to files first (FLAC keeps them exact)")
     path, home = os.path.abspath(part.path), os.path.abspath(folder)
     inside = os.path.commonpath([path, home]) == home
-    row = {
-        "audio": os.path.relpath(path, home) if inside else path,
-        "start": part.start,
-        "end": part.end,
-        "sha256": part.sha256,
-    }
+    where = os.path.relpath(path, home) if inside else path
+    if isinstance(part, Image):
+        row = {"image": where, "sha256": part.sha256}
+    else:
+        row = {"audio": where, "start": part.start, "end": part.end, "sha256": part.sha256}
     return {key: value for key, value in row.items() if value is not None}

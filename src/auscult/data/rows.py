@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.core.errors import DataError
-from auscult.core.types import Audio, Sample
+from auscult.core.types import Audio, Image, Sample
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -110,14 +110,29 @@ def audio(value: Any, where: str, folder: Path) -> Audio:
     """A recording: a path, or {"audio": path, "start", "end", "sha256"}; relative paths are relative to `folder`."""
     row = {"audio": value} if isinstance(value, str) else mapping(value, where)
     check_keys(row, ("audio", "start", "end", "sha256"), where)
-    path = text(required(row, "audio", where), "audio", where)
-    if _URL.match(path):
-        raise DataError(f"{where}: `audio` is the address {path[:80]}; download it and name the file")
     start, end = (_seconds(row.get(key), key, where) for key in ("start", "end"))
+    return Audio(path=_file(row, "audio", where, folder), start=start, end=end, sha256=_digest(row, where))
+
+
+def image(value: Any, where: str, folder: Path) -> Image:
+    """An image: a path, or {"image": path, "sha256"}; relative paths are relative to `folder`."""
+    row = {"image": value} if isinstance(value, str) else mapping(value, where)
+    check_keys(row, ("image", "sha256"), where)
+    return Image(path=_file(row, "image", where, folder), sha256=_digest(row, where))
+
+
+def _file(row: Mapping[str, Any], key: str, where: str, folder: Path) -> str:
+    path = text(required(row, key, where), key, where)
+    if _URL.match(path):
+        raise DataError(f"{where}: `{key}` is the address {path[:80]}; download it and name the file")
+    return os.path.join(folder, path)
+
+
+def _digest(row: Mapping[str, Any], where: str) -> str | None:
     digest = row.get("sha256")
     if digest is not None and not (isinstance(digest, str) and _HASH.fullmatch(digest)):
         raise DataError(f"{where}: `sha256` is not 64 hex digits in lower case; correct it, or leave it out")
-    return Audio(path=os.path.join(folder, path), start=start, end=end, sha256=digest)
+    return digest
 
 
 def _seconds(value: Any, key: str, where: str) -> float | None:

@@ -242,7 +242,7 @@ def with_media(sample: Sample, media: Sequence[Media]) -> Sample:
         replace(
             turn,
             content=tuple(
-                next(supply[type(part)]) if type(part) in supply else part  # text is in no supply
+                part if isinstance(part, str) or type(part) not in supply else next(supply[type(part)])
                 for part in turn.content
             ),
         )

@@ -44,6 +44,13 @@ def decode(image: Image) -> Pixels:
     return np.asarray(turned.convert("RGB"))
 
 
+def encode_png(pixels: Pixels) -> bytes:
+    """RGB pixels [H, W, 3] as a PNG file."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def read(image: Image) -> bytes:
     """The bytes of a picture's file. Raises MediaError when there is none."""
     try:

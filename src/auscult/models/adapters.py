@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def merge(listener: Listener) -> Listener:
 
 
 @contextmanager
-def weights_of(listener: Listener, weights: Mapping[str, Tensor]) -> Iterator[None]:
+def weights_of(listener: Listener, weights: Mapping[str, Tensor]) -> Generator[None]:
     """Within, the listener has `weights` (some of its parameters by name); behind, its own again. What was computed
     before keeps its graph: the tensors change places, their values stay."""
     parameters = dict(listener.model.named_parameters())

@@ -19,6 +19,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -217,6 +218,13 @@ class Listener(ABC):
     @abstractmethod
     def save_processor(self, folder: Path) -> None:
         """Writes tokenizer and processor."""
+
+    def arithmetic(self, precision: str) -> AbstractContextManager[object]:
+        """The arithmetic that `precision` asks for, for whatever runs the network: `float32`, `bfloat16`, or `auto`,
+        bfloat16 on a GPU that has it. Weights stay as they are held."""
+        kind = self.device.type
+        able = kind == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16" or (precision == "auto" and able))
 
     def save(self, folder: Path) -> None:
         """Writes an ordinary checkpoint (weights, config, tokenizer, processor), or the adapter's when there is one."""
@@ -434,15 +442,16 @@ class Listener(ABC):
         names = [f"{self._encoders[kind, frozen]}/{item.key}" for item in items]
         rows = [self.encoded.get(name, self.device) for name in names]
         missing = [number for number, known in enumerate(rows) if known is None]
-        made: list[Tensor] | None = None
-        with torch.no_grad():
-            for module, step in stages if missing else ():
-                module.eval()  # no dropout in what is kept
-                made = step([items[number] for number in missing], made)
-        for number, tensor in zip(missing, made or [], strict=True):
-            self.encoded.put(names[number], tensor)
-            rows[number] = tensor
-        self._count([items[number] for number in missing], made or [])
+        for number in missing:
+            # Each alone: what is remembered must not depend, in its last bits, on the batch in which it was first met.
+            made: list[Tensor] | None = None
+            with torch.no_grad():
+                for module, step in stages:
+                    module.eval()  # no dropout in what is kept
+                    made = step([items[number]], made)
+            rows[number] = (made or [])[0]
+            self.encoded.put(names[number], (made or [])[0])
+            self._count([items[number]], made or [])
         self.counts["encoder_cached"] += len(items) - len(missing)
         return [tensor for tensor in rows if tensor is not None]
 

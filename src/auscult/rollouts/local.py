@@ -32,10 +32,11 @@ THIN = 0.75
 class LocalEngine:
     """Answers with the listener's present weights."""
 
-    def __init__(self, listener: Listener, batch: int = 128) -> None:
+    def __init__(self, listener: Listener, batch: int = 128, precision: str = "auto") -> None:
         """`batch` bounds the replies that are generated at once; a group is never split over two prefills."""
         self.listener = listener
         self.batch = batch
+        self.precision = precision
 
     @torch.no_grad()
     def roll(self, prompts: Sequence[Prompt], group: int, sampling: Sampling, seed: int) -> list[tuple[Rollout, ...]]:
@@ -49,7 +50,8 @@ class LocalEngine:
         groups: list[tuple[Rollout, ...]] = []
         for start in range(0, len(prompts), at_once):
             part = slice(start, start + at_once)
-            groups += self._generate(prompts[part], group, sampling, draws[part], policy)
+            with self.listener.arithmetic(self.precision):
+                groups += self._generate(prompts[part], group, sampling, draws[part], policy)
         model.train(training)
         return groups
 

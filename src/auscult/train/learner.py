@@ -21,8 +21,8 @@ Letters: P prompts, R replies, T reply tokens, M tokens that count, V vocabulary
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from auscult.core.types import Rollout
+from auscult.models.adapters import weights_of
 from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, map_cache
 from auscult.train import objectives
 from auscult.train.algorithm import Objective
@@ -53,6 +54,30 @@ class Lesson:
     """Strength and direction."""
     old: tuple[float, ...] | None = None
     """Log-probability of each reply token before the batch's first update; None in the first pass, which finds it."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The policy that a stage began with: the listener itself, for a moment with its trainable weights as they were.
+    Frozen parts, and what their encoders remember, are shared."""
+
+    listener: Listener
+    """Whose policy it was."""
+    weights: Mapping[str, Tensor]
+    """Its trainable weights then, by name."""
+
+    @classmethod
+    def of(cls, listener: Listener, then: Listener) -> Reference:
+        """The policy of `then`, a listener of the same make, held by `listener`."""
+        before = dict(then.model.named_parameters())
+        names = [name for name, parameter in listener.model.named_parameters() if parameter.requires_grad]
+        return cls(listener, {name: before[name].detach().clone() for name in names})
+
+    @contextmanager
+    def in_place(self) -> Generator[None]:
+        """Within, the listener is the reference, and no graph is made."""
+        with torch.no_grad(), weights_of(self.listener, self.weights):
+            yield
 
 
 @dataclass
@@ -115,7 +140,7 @@ def backward(
     lessons: Sequence[Lesson],
     objective: Objective,
     options: Train,
-    reference: Listener | None = None,
+    reference: Reference | None = None,
 ) -> Tally:
     """Adds the gradient of the batch's loss to the parameters' `.grad`.
 
@@ -129,12 +154,15 @@ def backward(
         if lesson.advantage != 0 or objective.kl
     ]
     for prompts, replies in _micro_batches(live, options.prompt_batch):
-        with autocast(listener, options):
+        with listener.arithmetic(options.precision):
             prefix = listener.prefill(prompts, "loss")
         roots, leaves = cut(prefix)
-        shadow = None if reference is None else _prefill_quietly(reference, prompts, options)
+        shadow = None
+        if reference is not None:
+            with reference.in_place(), listener.arithmetic(options.precision):
+                shadow = listener.prefill(prompts, "reference log-probs")
         for chunk in _by_length(replies, options.reply_batch):
-            with autocast(listener, options):
+            with listener.arithmetic(options.precision):
                 loss = _chunk_loss(listener, leaves, reference, shadow, chunk, objective, tally)
             loss.backward()
         # A prompt whose replies all weigh nothing leaves no gradient on its leaves.
@@ -211,7 +239,7 @@ def _by_length(replies: Sequence[_Reply], size: int) -> Iterator[list[_Reply]]:
 def _chunk_loss(
     listener: Listener,
     prefix: Prefix,
-    reference: Listener | None,
+    reference: Reference | None,
     shadow: Prefix | None,
     chunk: Sequence[_Reply],
     objective: Objective,
@@ -225,8 +253,8 @@ def _chunk_loss(
     logps, entropy = reply_logps(listener, prefix, index, ids, mask, objective.temperature)
     base = None
     if reference is not None and shadow is not None:
-        with torch.no_grad():
-            base, _ = reply_logps(reference, shadow, index, ids, mask, objective.temperature)
+        with reference.in_place():
+            base, _ = reply_logps(listener, shadow, index, ids, mask, objective.temperature)
     known = [reply.lesson.old for reply in chunk]
     learner = logps.detach()  # the weights are still those from before the update, unless the lessons know better
     if all(row is not None for row in known):
@@ -277,19 +305,6 @@ def _tensors(prefix: Prefix) -> list[Tensor]:
     return [tensor for layer in attention_layers(prefix.cache) for tensor in (layer.keys, layer.values)]
 
 
-def _prefill_quietly(reference: Listener, prompts: Sequence[Prompt], options: Train) -> Prefix:
-    with torch.no_grad(), autocast(reference, options):
-        return reference.prefill(prompts, "reference log-probs")
-
-
-def autocast(listener: Listener, options: Train) -> AbstractContextManager[object]:
-    """The arithmetic that `options.precision` asks for, on the listener's device."""
-    kind = listener.device.type
-    able = kind == "cuda" and torch.cuda.is_bf16_supported()
-    lower = options.precision == "bfloat16" or (options.precision == "auto" and able)
-    return torch.autocast(kind, torch.bfloat16, enabled=lower)
-
-
 class Learner:
     """A listener with its optimiser."""
 
@@ -320,7 +335,7 @@ class Learner:
         return self.peak * (self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2)
 
     def learn(
-        self, lessons: Sequence[Lesson], objective: Objective, reference: Listener | None = None
+        self, lessons: Sequence[Lesson], objective: Objective, reference: Reference | None = None
     ) -> dict[str, float]:
         """`objective.passes` optimiser steps on a batch. Figures are the first step's; those of clipping, which begins
         with the second, are means over all."""
@@ -333,7 +348,7 @@ class Learner:
         return {k: fmean(f[k] for f in found) if k.startswith("clip/") else v for k, v in figures.items()}
 
     def _update(
-        self, lessons: Sequence[Lesson], objective: Objective, reference: Listener | None
+        self, lessons: Sequence[Lesson], objective: Objective, reference: Reference | None
     ) -> tuple[Tally, dict[str, float]]:
         """One optimiser step on a batch."""
         # A policy ratio must start at 1, so dropout is for imitation only.

@@ -38,7 +38,7 @@ from auscult.rollouts.store import read_groups, write_groups
 from auscult.train import checkpoint
 from auscult.train.algorithm import Algorithm, Request
 from auscult.train.checkpoint import Position
-from auscult.train.learner import Learner, Lesson
+from auscult.train.learner import Learner, Lesson, Reference
 from auscult.train.options import Train
 
 Watch = Callable[[int, Mapping[str, object]], None]
@@ -72,7 +72,7 @@ def train(stage: Stage, watch: Watch) -> Listener:
     folder = stage.run.path / "checkpoints"
     point = checkpoint.newest(folder)
     listener = stage.load(stage.start if point is None else point[1] / "model")
-    reference = _reference(stage)
+    reference = _reference(stage, listener)
     algorithm = stage.algorithm
     peak = stage.options.learning_rate if algorithm.learning_rate is None else algorithm.learning_rate
     steps = algorithm.steps * algorithm.objective.passes
@@ -105,7 +105,7 @@ class Batch:
 
 
 def _step(
-    stage: Stage, at: Position, learner: Learner, engine: Engine, reference: Listener | None
+    stage: Stage, at: Position, learner: Learner, engine: Engine, reference: Reference | None
 ) -> tuple[dict[str, float], Position]:
     algorithm, step = stage.algorithm, at.step
     if algorithm.request:
@@ -238,13 +238,11 @@ def teach(prompts: Sequence[Prompt], groups: Sequence[Group], credits: Callable[
     return lessons
 
 
-def _reference(stage: Stage) -> Listener | None:
-    """A frozen copy of the policy that the stage began with, when its divergence counts."""
+def _reference(stage: Stage, listener: Listener) -> Reference | None:
+    """The policy that the stage began with, when its divergence counts."""
     if not stage.algorithm.objective.kl:
         return None
-    reference = stage.load(stage.start)
-    reference.model.eval().requires_grad_(False)
-    return reference
+    return Reference.of(listener, stage.load(stage.start))
 
 
 def _lengths(groups: Sequence[Group]) -> dict[str, float]:
