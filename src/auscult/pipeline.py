@@ -39,6 +39,7 @@ from auscult.core.types import Audio, Frames, Image, Media, Rollout, Sample, Sam
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint
 from auscult.evaluate.evaluation import (
+    answer,
     clusters,
     evaluate,
     listed,
@@ -111,7 +112,7 @@ def _stages(recipe: Recipe, opened: Run, command: str, tell: Tell) -> None:
     labels = ["start"]
     _evaluated(recipe, "start", model, held, out, tell)
     for name, algorithm in recipe.stages.items():
-        model = _trained(recipe, name, algorithm, model, train, out, command, tell)
+        model = _trained(recipe, name, algorithm, model, train, held, out, command, tell)
         _evaluated(recipe, name, model, held, out, tell)
         labels.append(name)
     if not (out / "results_comparison.json").exists():
@@ -142,7 +143,15 @@ def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
 
 
 def _trained(
-    recipe: Recipe, name: str, algorithm: Algorithm, start: Path, train: Samples, out: Path, command: str, tell: Tell
+    recipe: Recipe,
+    name: str,
+    algorithm: Algorithm,
+    start: Path,
+    train: Samples,
+    held: Sequence[Sample],
+    out: Path,
+    command: str,
+    tell: Tell,
 ) -> Path:
     """Runs a stage to its end in its own run folder; the trained model's folder."""
     config = {"stage": name, **to_dict(recipe)}
@@ -158,6 +167,7 @@ def _trained(
                 engine=partial(engine, recipe),
                 samples=train,
                 seed=derive(recipe.seed, name),
+                check=partial(_check, recipe, held),
             )
             listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
             with atomic_folder(model) as aside:
@@ -165,6 +175,13 @@ def _trained(
             shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
             opened.finish()
     return model
+
+
+def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:
+    """Share of the first held-out samples that a listener in training answers rightly."""
+    asked = held[: recipe.train.check_limit]
+    outcomes = answer(engine(recipe, listener), listener, asked, recipe.evaluate, recipe.seed)
+    return sum(outcome.correct for outcome in outcomes) / len(outcomes)
 
 
 def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], out: Path, tell: Tell) -> None:

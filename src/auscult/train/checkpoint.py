@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -34,6 +34,10 @@ class Position:
     """Samples taken from the stream."""
     empty: int = 0
     """Steps, the latest ones in a row, that taught nothing."""
+    best: float | None = None
+    """Score of the best check so far."""
+    misses: int = 0
+    """Checks, the latest ones in a row, that were not better."""
 
 
 def newest(folder: Path) -> tuple[int, Path] | None:
@@ -44,17 +48,17 @@ def newest(folder: Path) -> tuple[int, Path] | None:
     return max(found, default=None)
 
 
-def save(folder: Path, at: Position, learner: Learner) -> Path:
-    """Writes `folder/step-N` whole or not at all, then removes the older ones."""
+def save(folder: Path, at: Position, learner: Learner, keep: int = 1) -> Path:
+    """Writes `folder/step-N` whole or not at all, then removes all but the `keep` newest."""
     path = folder / f"step-{at.step}"
     with atomic_folder(path) as aside:
         learner.listener.save(aside / "model")
         save_file(_moments(learner), aside / "optimizer.safetensors")
         state = {**asdict(at), "updates": learner.done}
         (aside / "state.json").write_text(json.dumps(state))
-    for number, older in [(int(p.name[5:]), p) for p in folder.glob("step-*")]:
-        if number < at.step:
-            shutil.rmtree(older)
+    written = sorted(folder.glob("step-*"), key=lambda path: int(path.name[5:]))
+    for older in written[:-keep]:
+        shutil.rmtree(older)
     return path
 
 
@@ -70,7 +74,7 @@ def restore(path: Path, learner: Learner) -> Position:
             )
         learner.optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in keys}
     learner.done = state["updates"]
-    return Position(step=state["step"], taken=state["taken"], empty=state["empty"])
+    return Position(**{field.name: state[field.name] for field in fields(Position)})
 
 
 def _moments(learner: Learner) -> dict[str, torch.Tensor]:

@@ -19,14 +19,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from auscult.core.errors import DataError, RunError
-from auscult.core.runs import Run, truncate_jsonl
+from auscult.core.runs import Run, atomic_folder, truncate_jsonl
 from auscult.core.seeds import derive
 from auscult.core.types import Credit, Group, Rollout
 from auscult.data.source import Samples, order
@@ -41,6 +41,8 @@ from auscult.train.checkpoint import Position
 from auscult.train.learner import Learner, Lesson, Reference
 from auscult.train.options import Train
 
+BEST = "best"
+"""Folder of the weights of the best check, beside the checkpoints."""
 Watch = Callable[[int, Mapping[str, object]], None]
 """Told the step and its figures after each step."""
 
@@ -65,11 +67,14 @@ class Stage:
     """What is trained on."""
     seed: int
     """Of the order of samples and of sampling."""
+    check: Callable[[Listener], float] | None = None
+    """Share of held-out samples that a listener answers rightly, where the options ask for checks."""
 
 
 def train(stage: Stage, watch: Watch) -> Listener:
-    """Runs the stage to its end, from its newest checkpoint when there is one; the trained listener."""
+    """Runs the stage to its end, from its newest checkpoint when there is one; the listener that the options keep."""
     folder = stage.run.path / "checkpoints"
+    options = stage.options
     point = checkpoint.newest(folder)
     listener = stage.load(stage.start if point is None else point[1] / "model")
     reference = _reference(stage, listener)
@@ -80,16 +85,31 @@ def train(stage: Stage, watch: Watch) -> Listener:
     engine = stage.engine(listener)
     at = Position() if point is None else checkpoint.restore(point[1], learner)
     truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < at.step)
-    while at.step < algorithm.steps:
+    while at.step < algorithm.steps and not (options.patience and at.misses >= options.patience):
         began = time.perf_counter()
         step = at.step
         figures, at = _step(stage, at, learner, engine, reference)
+        last = at.step == algorithm.steps
+        due = options.check_every and (last or at.step % options.check_every == 0)
+        if due and stage.check:
+            figures["heldout/accuracy"] = stage.check(listener)
+            at = _checked(stage, at, figures["heldout/accuracy"], listener)
         figures["seconds"] = time.perf_counter() - began
         row = stage.run.log(step, figures)
-        if at.step % stage.options.save_every == 0 or at.step == algorithm.steps:
-            checkpoint.save(folder, at, learner)
+        if last or due or at.step % options.save_every == 0:
+            checkpoint.save(folder, at, learner, options.keep_last)
         watch(step, row)
-    return listener
+    return stage.load(folder / BEST) if options.keep == "best" else listener
+
+
+def _checked(stage: Stage, at: Position, score: float, listener: Listener) -> Position:
+    """The position with what a check found; the weights of the best one are kept aside."""
+    if at.best is not None and score <= at.best + stage.options.min_delta:
+        return replace(at, misses=at.misses + 1)
+    if stage.options.keep == "best":
+        with atomic_folder(stage.run.path / "checkpoints" / BEST) as aside:
+            listener.save(aside)
+    return replace(at, best=score, misses=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +133,7 @@ def _step(
     else:
         batch = _demonstrated(stage, at, learner.listener)
     taught = any(lesson.advantage for lesson in batch.lessons)
-    after = Position(step + 1, at.taken + batch.taken, 0 if taught else at.empty + 1)
+    after = replace(at, step=step + 1, taken=at.taken + batch.taken, empty=0 if taught else at.empty + 1)
     if after.empty >= stage.options.empty_steps:
         raise RunError(
             f"step {step}: in {after.empty} steps in a row (train.empty_steps) no reply was better than another one to "

@@ -35,8 +35,24 @@ class Train:
     """The run stops after so many steps in a row in which no reply was better than another one to its prompt."""
     save_every: int = 1
     """Steps between checkpoints: what a kill can cost."""
+    keep_last: int = 1
+    """Checkpoints that are kept while a stage runs."""
+    check_every: int = 0
+    """Steps between checks on held-out samples; 0 checks nothing. The last step is checked too."""
+    check_limit: int = 200
+    """Held-out samples of a check."""
+    keep: Literal["last", "best"] = "last"
+    """What a stage hands on: its last weights, or those of its best check. What chose the weights flatters them."""
+    patience: int = 0
+    """A stage stops after so many checks in a row without a better one; 0 never stops early."""
+    min_delta: float = 0.0
+    """A check is better when it is better by more than this share of the samples."""
 
     def __post_init__(self) -> None:
+        if (self.keep == "best" or self.patience) and not self.check_every:
+            raise ValueError("keep: best and patience need checks: set check_every")
+        at_least({"keep_last": (self.keep_last, 1), "check_every": (self.check_every, 0)})
+        at_least({"check_limit": (self.check_limit, 1), "patience": (self.patience, 0)})
         counts = {"prompt_batch": self.prompt_batch, "reply_batch": self.reply_batch, "save_every": self.save_every}
         counts["empty_steps"] = self.empty_steps
         at_least({**{name: (value, 1) for name, value in counts.items()}, "warmup": (self.warmup, 0)})
