@@ -32,6 +32,8 @@ from auscult.models.wording import Wording
 
 CONFIG, WEIGHTS, TRAINED = "adapter_config.json", "adapter_model.safetensors", "trained.safetensors"
 
+NEVER_QUANTIZED = ("audio_tower", "vision_tower", "visual", "multi_modal_projector", "encoder", "projector", "lm_head")
+
 
 class Opener(Protocol):
     """Opens a plain checkpoint; `how` goes to transformers' `from_pretrained`."""
@@ -59,15 +61,22 @@ def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
     """Sets each part of a listener to learn as `learning` says, with fresh adapters where it says so."""
     model = listener.model
     model.requires_grad_(False)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes repacks 4-bit weights on such a CPU at the first pass without gradients, and behind that no
+            # gradient flows through them any more, in silence.
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - no attribute that a Module declares
     targets: list[str] = []
     names = {module: name for name, module in model.named_modules()}
     for part, learn in learning.parts.items():
-        for module in listener.part(part):
-            if learn == "train":
+        modules = listener.part(part)
+        if learn == "train":
+            for module in modules:
                 _check_trainable(module, part)
                 module.requires_grad_(True).float()
-            elif learn == "adapt":
-                targets += [f"{names[module]}.{inner}" for inner in _linear(module, learning.lora)]
+        elif learn == "adapt" and modules:
+            linear = [f"{names[module]}.{inner}" for module in modules for inner in _linear(module)]
+            targets += _chosen(linear, learning.lora)
     if not targets and not any(p.requires_grad for p in model.parameters()):
         raise ConfigError("no part of the model learns; set model.language to train or adapt")
     if targets:
@@ -151,8 +160,12 @@ def _attach(listener: Listener, lora: Lora, targets: list[str]) -> Any:
         return get_peft_model(listener.model, config)
 
 
-def _linear(module: nn.Module, lora: Lora) -> list[str]:
-    found = [name for name, inner in module.named_modules() if isinstance(inner, nn.Linear) and name]
+def _linear(module: nn.Module) -> list[str]:
+    """The linear layers within; an output head, itself one, is not among them."""
+    return [name for name, inner in module.named_modules() if isinstance(inner, nn.Linear) and name]
+
+
+def _chosen(found: list[str], lora: Lora) -> list[str]:
     if not lora.targets:
         return found
     chosen = [name for name in found if name.rpartition(".")[2] in lora.targets]
@@ -199,7 +212,7 @@ def _how(learning: Learning) -> dict[str, Any]:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=arithmetic,
-        llm_int8_skip_modules=["audio_tower", "vision_tower", "visual", "multi_modal_projector", "lm_head"],
+        llm_int8_skip_modules=[f".*{name}" for name in NEVER_QUANTIZED],
     )
     return {"dtype": arithmetic, "quantization_config": quantization}
 

@@ -79,9 +79,9 @@ class Gemma3Listener(HubListener):
 def load(path: str | Path, wording: Wording, **how: Any) -> Gemma3Listener:
     """The checkpoint in the folder, or of the hub id, `path`."""
     model = Gemma3ForConditionalGeneration.from_pretrained(path, **how)
-    # The Pillow class by its name: without torchvision the automatic one warns and falls back to it.
-    images = Gemma3ImageProcessorPil.from_pretrained(path)
-    processor = Gemma3Processor.from_pretrained(path, image_processor=images)
+    processor: Any = Gemma3Processor.from_pretrained(path)
+    # The same pixels whether torchvision is installed or not.
+    processor.image_processor = Gemma3ImageProcessorPil.from_pretrained(path)
     return Gemma3Listener(model, processor, wording)
 
 
