@@ -228,6 +228,7 @@ class Listener(ABC):
 
     def save(self, folder: Path) -> None:
         """Writes an ordinary checkpoint (weights, config, tokenizer, processor), or the adapter's when there is one."""
+        folder.mkdir(parents=True, exist_ok=True)
         if self.adapter is None:
             self.model.save_pretrained(folder)
         else:
