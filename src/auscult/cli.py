@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "run a recipe: train, evaluate, report",
     "sft": "run only the supervised stage of a recipe",
+    "rest": "run only the self-training stage of a recipe: sample, filter, imitate, keep or roll back",
     "grpo": "run only the reinforcement stage of a recipe",
     "eval": "evaluate a saved model on a recipe's held-out samples",
     "data": "check FILE: count what is there, what is wrong and why; show what the model reads",
@@ -159,7 +160,7 @@ def _settings(name: str | None) -> str:
 
 
 def _recipe_command(command: str, arguments: list[str]) -> int:
-    model = command in ("eval", "grpo", "sft")
+    model = command in ("eval", "grpo", "rest", "sft")
     parser = _parser(
         command,
         "RECIPE [--out DIR] [--json] [--overwrite]" + (" [--model DIR]" if model else "") + " [--key value ...]",
@@ -349,7 +350,7 @@ def _doctor(arguments: list[str]) -> int:
 
 
 HANDLERS: dict[str, Callable[[list[str]], int]] = {
-    **{name: lambda rest, name=name: _recipe_command(name, rest) for name in ("run", "sft", "grpo", "eval")},
+    **{name: lambda rest, name=name: _recipe_command(name, rest) for name in ("run", "sft", "rest", "grpo", "eval")},
     "data": _data,
     "report": _report,
     "list": _list,

@@ -1,8 +1,8 @@
 """Recipes, and how their stages are wired: each one reads what the one before it left in the run folder.
 
     model/                       the listener that the run begins with
-    sft/ grpo/                   one run folder a stage: metrics, rollouts, checkpoints, the trained model/, and `done`
-    samples_LABEL*.jsonl         every held-out row after `start`, `sft`, `grpo`; the rows of the no-media baselines
+    sft/ rest/ grpo/             one run folder a stage: metrics, rollouts, checkpoints, the trained model/, and `done`
+    samples_LABEL*.jsonl         every held-out row after `start` and each stage; the rows of the no-media baselines
     results_LABEL.json           accuracies with intervals, baselines beside them
     results_comparison.json      before and after, with media and without, paired by row
     rollouts/showcase.jsonl      sampled rollouts for the page, their audio in media/
@@ -35,7 +35,7 @@ from auscult.core.errors import ConfigError
 from auscult.core.forms import form
 from auscult.core.runs import Run, atomic_folder, write_bytes, write_json, write_text
 from auscult.core.seeds import derive
-from auscult.core.types import Audio, Frames, Image, Media, Rollout, Sample, Sampling, Score
+from auscult.core.types import Audio, Frames, Image, Media, Outcome, Rollout, Sample, Sampling, Score
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint
 from auscult.evaluate.evaluation import (
@@ -43,6 +43,7 @@ from auscult.evaluate.evaluation import (
     clusters,
     evaluate,
     listed,
+    proportion,
     read_outcomes,
     write_outcomes,
 )
@@ -55,8 +56,10 @@ from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rewards.rubric import Rubric
 from auscult.rollouts.local import LocalEngine
-from auscult.train import loop
+from auscult.train import loop, rest
 from auscult.train.algorithm import Algorithm
+from auscult.train.algorithms.rest import Algorithm as Rest
+from auscult.train.rest import Heldout, SelfTraining
 
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
 """Told what is being done, how far it is, of how much, and the latest figures."""
@@ -169,12 +172,33 @@ def _trained(
                 seed=derive(recipe.seed, name),
                 check=partial(_check, recipe, held),
             )
-            listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
-            with atomic_folder(model) as aside:
-                listener.save(aside)
-            shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
+            if isinstance(algorithm, Rest):
+                heldout = _heldout(recipe, held)
+                work = SelfTraining(stage=stage, algorithm=algorithm, heldout=heldout, command=command, tell=tell)
+                with atomic_folder(model) as aside:
+                    shutil.copytree(rest.train(work), aside, dirs_exist_ok=True)
+            else:
+                listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
+                with atomic_folder(model) as aside:
+                    listener.save(aside)
+                shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
             opened.finish()
     return model
+
+
+def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
+    """How an iteration of self-training is compared with the one before it: all held-out samples, paired."""
+
+    def ask(listener: Listener, path: Path) -> tuple[Outcome, ...]:
+        if not path.exists():
+            write_outcomes(path, answer(engine(recipe, listener), listener, held, recipe.evaluate, recipe.seed))
+        return read_outcomes(path)
+
+    def compared(before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:
+        seed = derive(recipe.seed, "bootstrap", "iteration")
+        return {"before": proportion(before), "after": proportion(after), **paired(before, after, seed)}
+
+    return Heldout(answer=ask, compare=compared)
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:
@@ -212,21 +236,23 @@ def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]
     rows: list[dict[str, Any]] = []
     for before, after in pairs:
         first, second = (read_outcomes(out / f"samples_{label}.jsonl") for label in (before, after))
-        was, now = [o.correct for o in first], [o.correct for o in second]
-        paired = paired_bootstrap(was, now, clusters(second), seed=derive(seed, "bootstrap", before, after))
-        table = [sum((a, b) == cell for a, b in zip(was, now, strict=True)) for cell in _CELLS]
-        rows.append(
-            {
-                "before": before,
-                "after": after,
-                "n": len(now),
-                "difference": paired.difference,
-                "interval": list(paired.interval),
-                "mcnemar_p": mcnemar_exact(table[1], table[2]),
-                **dict(zip(("both_right", "only_before", "only_after", "both_wrong"), table, strict=True)),
-            }
-        )
+        seed_here = derive(seed, "bootstrap", before, after)
+        rows.append({"before": before, "after": after, **paired(first, second, seed_here)})
     return rows
+
+
+def paired(before: Sequence[Outcome], after: Sequence[Outcome], seed: int) -> dict[str, Any]:
+    """The difference of two models' accuracies on the same rows, with its interval and what it is made of."""
+    was, now = [o.correct for o in before], [o.correct for o in after]
+    found = paired_bootstrap(was, now, clusters(after), seed=seed)
+    table = [sum((a, b) == cell for a, b in zip(was, now, strict=True)) for cell in _CELLS]
+    return {
+        "n": len(now),
+        "difference": found.difference,
+        "interval": list(found.interval),
+        "mcnemar_p": mcnemar_exact(table[1], table[2]),
+        **dict(zip(("both_right", "only_before", "only_after", "both_wrong"), table, strict=True)),
+    }
 
 
 _CELLS = ((True, True), (True, False), (False, True), (False, False))

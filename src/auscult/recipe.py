@@ -36,12 +36,15 @@ class Recipe:
     """What all stages share."""
     sft: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
     """The first stage; null leaves it out."""
-    grpo: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
+    rest: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
     """The second stage; null leaves it out."""
+    grpo: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
+    """The last stage; null leaves it out."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """How held-out samples are answered."""
 
     @property
     def stages(self) -> dict[str, Algorithm]:
         """The stages there are, in order."""
-        return {name: stage for name, stage in (("sft", self.sft), ("grpo", self.grpo)) if stage is not None}
+        stages = {"sft": self.sft, "rest": self.rest, "grpo": self.grpo}
+        return {name: stage for name, stage in stages.items() if stage is not None}

@@ -11,6 +11,7 @@ from auscult.core.config import Plugin
 from auscult.core.types import Group, Parsed, Rollout, Sample, Score
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms import dr_grpo, grpo, sft
+from auscult.train.policy_gradient import PolicyGradient
 
 PLUGIN = Plugin("algorithm", "auscult.train.algorithms")
 
@@ -46,7 +47,7 @@ def test_grpo_leaves_out_what_could_not_be_scored():
     assert grpo.Algorithm().credits(group([None, None])) == []
 
 
-POLICY_GRADIENTS = [name for name in PLUGIN.names() if PLUGIN.find(name, Algorithm)().request]
+POLICY_GRADIENTS = [name for name in PLUGIN.names() if issubclass(PLUGIN.find(name, Algorithm), PolicyGradient)]
 
 
 @pytest.mark.parametrize("name", POLICY_GRADIENTS)

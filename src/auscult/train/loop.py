@@ -28,7 +28,7 @@ import torch
 from auscult.core.errors import DataError, RunError
 from auscult.core.runs import Run, atomic_folder, truncate_jsonl
 from auscult.core.seeds import derive
-from auscult.core.types import Credit, Group, Rollout
+from auscult.core.types import Credit, Group, Rollout, Sample
 from auscult.data.source import Samples, order
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener, Prompt
@@ -69,6 +69,8 @@ class Stage:
     """Of the order of samples and of sampling."""
     check: Callable[[Listener], float] | None = None
     """Share of held-out samples that a listener answers rightly, where the options ask for checks."""
+    demonstrations: Callable[[Sample], Group] | None = None
+    """What an algorithm that samples nothing learns from; None is the sample's own answer."""
 
 
 def train(stage: Stage, watch: Watch) -> Listener:
@@ -159,8 +161,11 @@ def seed_globals(seed: int) -> None:
 
 
 def _demonstrated(stage: Stage, at: Position, listener: Listener) -> Batch:
-    prompts = _prompts(stage, listener, (at.step,), at.taken, stage.algorithm.prompts)
-    groups = [demonstrate(listener, prompt) for prompt in prompts]
+    prompts = stream(stage, listener, (at.step,), at.taken, stage.algorithm.prompts)
+    if stage.demonstrations is None:
+        groups = [demonstrate(listener, prompt) for prompt in prompts]
+    else:
+        groups = [stage.demonstrations(prompt.sample) for prompt in prompts]
     lengths = [len(rollout.reply_ids) for group in groups for rollout in group.rollouts]
     lessons = teach(prompts, groups, stage.algorithm.credits)
     return Batch(lessons, len(prompts), {"reply_tokens": float(sum(lengths))})
@@ -175,8 +180,8 @@ def _rolled(stage: Stage, at: Position, listener: Listener, engine: Engine, requ
     draws = kept_rollouts = 0
     while missing and draws < max(1, request.max_batches):
         address = (at.step, draws) if draws else (at.step,)
-        prompts = _prompts(stage, listener, address, at.taken + len(drawn), missing)
-        groups = _rollouts(stage, listener, address, prompts, engine, request)
+        prompts = stream(stage, listener, address, at.taken + len(drawn), missing)
+        groups = draw(stage, listener, address, prompts, engine, request)
         pairs = [
             (prompt, group)
             for prompt, group in zip(prompts, groups, strict=True)
@@ -191,21 +196,21 @@ def _rolled(stage: Stage, at: Position, listener: Listener, engine: Engine, requ
         raise RunError(
             f"step {at.step}: no rollout could be scored, so there is nothing to learn; look at the rewards of the run"
         )
-    figures = {**statistics(drawn), **_lengths(drawn), "uncredited": float(kept_rollouts - len(lessons))}
+    figures = {**statistics(drawn), **lengths_of(drawn), "uncredited": float(kept_rollouts - len(lessons))}
     if request.max_batches:
         dropped = len(drawn) - stage.algorithm.prompts + missing
         figures |= {"draws": float(draws), "dropped_groups": float(dropped), "missing_groups": float(missing)}
     return Batch(lessons, len(drawn), figures)
 
 
-def _prompts(stage: Stage, listener: Listener, address: tuple[int, ...], start: int, count: int) -> list[Prompt]:
+def stream(stage: Stage, listener: Listener, address: tuple[int, ...], start: int, count: int) -> list[Prompt]:
     """`count` samples of the stream from number `start`, rendered. Seeds the generators for the draw at `address`."""
     seed_globals(derive(stage.seed, "collect", *address))
     samples = order(stage.samples, start, count, derive(stage.seed, "order"))
     return [listener.prompt(sample) for sample in samples]
 
 
-def _rollouts(
+def draw(
     stage: Stage,
     listener: Listener,
     address: tuple[int, ...],
@@ -265,7 +270,8 @@ def _reference(stage: Stage, listener: Listener) -> Reference | None:
     return Reference.of(listener, stage.load(stage.start))
 
 
-def _lengths(groups: Sequence[Group]) -> dict[str, float]:
+def lengths_of(groups: Sequence[Group]) -> dict[str, float]:
+    """How long sampled replies are, how many were cut off, and how many their form cannot read."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = [len(rollout.reply_ids) for rollout in rollouts]
     return {
