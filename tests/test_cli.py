@@ -48,6 +48,9 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "quickstart", "--sft.steps"], "has no value"),
         (["run", "quickstart", "stray"], "stray"),
         (["grpo", "quickstart"], "--model DIR"),
+        (["rest", "quickstart", "--model", "x"], "has no stage rest"),
+        (["rest", "digits_rest"], "--model DIR"),
+        (["run", "digits_rest", "--rest.correct", "choice"], "the rewards are exact, form"),
         (["eval", "quickstart", "--model", "/nowhere"], "no config.json"),
         (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
         (["run", "quickstart", "--device", "cuda"], "no GPU"),
@@ -79,7 +82,7 @@ def test_what_explains_itself_succeeds(arguments, capsys):
     assert "auscult" in out or "quickstart" in out
 
 
-@pytest.mark.parametrize("command", ["run", "sft", "grpo", "eval", "data", "report", "list", "doctor"])
+@pytest.mark.parametrize("command", ["run", "sft", "rest", "grpo", "eval", "data", "report", "list", "doctor"])
 def test_every_command_has_help(command, capsys):
     assert main([command, "--help"]) == 0
     assert f"auscult {command}" in capsys.readouterr().out
@@ -179,6 +182,26 @@ def test_the_stages_run_one_by_one_too(whole, tmp_path):
     assert found.returncode == 0, found.stderr
     (evaluated,) = json.loads(found.stdout)["results"].values()
     assert evaluated["correct"] == json.loads((out / "results_grpo.json").read_text())["correct"]
+
+
+def test_self_training_is_a_command_and_shows_its_iterations(whole, tmp_path):
+    """A small listener is hardly ever right, so here whatever says something is."""
+    out, _ = whole
+    rest = [
+        "--rest",
+        "{algorithm: rest, steps: 2, prompts: 6, group: 3, sample_batch: 4, max_tokens: 8, correct: form}",
+    ]
+    rest += ["--rest.threshold", "0", "--rest.max_drop", "1", "--out", str(tmp_path / "run")]
+    said = auscult("rest", "quickstart", "--model", str(out / "sft" / "model"), "--json", *SMALL, *rest)
+    assert said.returncode == 0, said.stderr
+    assert list(json.loads(said.stdout)["results"]) == ["start", "rest"]
+    told = [json.loads((tmp_path / f"run/rest/iteration-{n}/manifest.json").read_text()) for n in (1, 2)]
+    assert told[0]["policy"] != told[0]["trained"] == told[1]["policy"] != told[1]["trained"]
+    assert [one["heldout"]["n"] for one in told] == [20, 20]
+    assert weights(tmp_path / "run" / "rest" / "model") == weights(tmp_path / "run/rest/iteration-2/model")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Iteration 1: kept" in page
+    assert "Iteration 2: kept" in page
 
 
 def weights(folder: Path) -> dict[str, bytes]:

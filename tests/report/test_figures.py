@@ -42,9 +42,9 @@ def test_parts_that_are_not_there_are_empty(run: Path) -> None:
 
 
 def test_another_stage_that_left_metrics_is_not_forgotten(run: Path) -> None:
-    (run / "rest").mkdir()
-    shutil.copy(run / "sft" / "metrics.jsonl", run / "rest" / "metrics.jsonl")
-    assert [stage.name for stage in figures_of(run).stages] == ["sft", "grpo", "rest"]
+    (run / "distil").mkdir()
+    shutil.copy(run / "sft" / "metrics.jsonl", run / "distil" / "metrics.jsonl")
+    assert [stage.name for stage in figures_of(run).stages] == ["sft", "grpo", "distil"]
 
 
 def test_values_that_are_no_numbers_are_counted_and_named(run: Path, edit: Edit) -> None:

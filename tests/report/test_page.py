@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -110,3 +111,49 @@ def test_a_measurement_nobody_foresaw_is_drawn_too(run: Path, edit: Edit) -> Non
 def test_half_a_surrogate_pair_is_shown_by_its_escape(run: Path, edit: Edit) -> None:
     edit(run / "rollouts" / "showcase.jsonl", lambda rows: rows[0].update(reply="torn \ud83d emoji"))
     assert "torn \\ud83d emoji" in page_of(run)
+
+
+def put(path: Path, *rows: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def manifest(number: int, decision: str) -> dict[str, Any]:
+    prompts = {"unsolved": 10, "hard": 20, "middle": 30, "easy": 25, "solved": 15, "unanswered": 0}
+    before, after = ({"accuracy": share, "n": 200, "interval": [0.3, 0.6]} for share in (0.45, 0.4))
+    return {
+        "iteration": number, "decision": decision, "prompts": prompts,
+        "replies": {"right": 800, "wrong": 780, "empty": 20, "failed": 0},
+        "kept": {"hard": {"prompts": 20, "replies": 50, "weight": 50.0}},
+        "heldout": {"before": before, "after": after, "difference": -0.05, "interval": [-0.09, -0.01]},
+    }  # fmt: skip
+
+
+def test_iterations_of_self_training_show_their_rates_and_what_came_of_them(run: Path) -> None:
+    for number, decision in ((1, "kept"), (2, "rolled back"), (10, "nothing to learn")):
+        row = manifest(number, decision) | ({"heldout": None, "kept": {}} if number == 10 else {})
+        put(run / "rest" / f"iteration-{number}" / "manifest.json", row)
+    put(run / "rest" / "metrics.jsonl", {"step": 1, "pass/hard": 0.2})
+    put(run / "rest" / "iteration-1" / "metrics.jsonl", {"step": 0, "loss": 2.0}, {"step": 1, "loss": 1.0})
+    page = page_of(run)
+    order = [
+        "<bdi>SFT<",
+        "<bdi>ReST<",
+        "Iteration 1: kept",
+        "Iteration 2: rolled back",
+        "Iteration 10: nothing to learn",
+    ]
+    places = [page.index(words) for words in [*order, "<bdi>rest/iteration-1<", "<bdi>GRPO<"]]
+    assert places == sorted(places)
+    assert "800 right, 780 wrong, 20 empty; 50 imitated" in page
+    assert "45.0%, then 40.0%: \N{MINUS SIGN}5.0 points" in page
+    assert page.count(">to 25%</text>") == 3
+    assert "no rate" not in page
+
+
+def test_a_manifest_that_cannot_be_is_an_error_that_names_it(run: Path) -> None:
+    row = manifest(1, "kept")
+    row["prompts"]["hard"] = -1
+    put(run / "rest" / "iteration-1" / "manifest.json", row)
+    with pytest.raises(RunError, match=r"iteration-1/manifest\.json.*hard"):
+        write_page(run)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -84,6 +84,20 @@ def curve_chart(curves: Sequence[Curve], *, unit: bool, spoken: str) -> Markup:
     bottom = PLOT_TOP + PLOT_HEIGHT + 16
     ends = _text("tick", f"step {first:g}", 0, bottom) + _text("tick", f"{last:g}", 100, bottom, "end")
     return _svg(bottom + 4, spoken, *parts, ends if last > first else _text("tick", f"step {first:g}", 0, bottom))
+
+
+def histogram(counts: Mapping[str, int], *, spoken: str) -> Markup:
+    """Counts as bars of their share, each with its share above and its name below; the highest fills the plot."""
+    total, highest, width = sum(counts.values()) or 1, max(counts.values()) or 1, 100 / len(counts)
+    bottom = PLOT_TOP + PLOT_HEIGHT
+    parts = [_tag("line", "track", x1=0, x2="100%", y1=bottom, y2=bottom)]
+    for at, (name, count) in enumerate(counts.items()):
+        height, middle = PLOT_HEIGHT * count / highest, (at + 0.5) * width
+        place = {"x": f"{middle - 0.4 * width:.4g}%", "y": f"{bottom - height:.1f}", "width": f"{0.8 * width:.4g}%"}
+        parts.append(_tag("rect", "s1", height=f"{height:.1f}", **place))
+        parts.append(_text("tick", f"{100 * count / total:.0f}%", middle, round(bottom - height - 4), "middle"))
+        parts.append(_text("tick", name, middle, bottom + 16, "middle"))
+    return _svg(bottom + 20, spoken, *parts)
 
 
 def envelope(wave: NDArray[np.float32], bars: int = 120) -> Markup:

@@ -24,7 +24,18 @@ STAGES = ("sft", "grpo")
 """Stages every report speaks of, in the order in which they run; others that left metrics follow."""
 BASELINES = {"chance": "Chance", "majority": "Majority class", "shuffled": "Shuffled audio", "silence": "Silence"}
 """Baselines every report speaks of: two that need no model, two that give the model the wrong audio."""
-LABELS = {"start": "Start", "sft": "After SFT", "grpo": "After GRPO"}
+TITLES = {"sft": "SFT", "rest": "ReST", "grpo": "GRPO"}
+"""Stages by the names that people call them, in the order in which they run."""
+LABELS = {"start": "Start", **{stage: f"After {title}" for stage, title in TITLES.items()}}
+BANDS = {
+    "unsolved": "0%",
+    "hard": "to 25%",
+    "middle": "to 75%",
+    "easy": "to 99%",
+    "solved": "100%",
+    "unanswered": "no rate",
+}
+"""How many of a prompt's replies were right, by the names in an iteration's manifest."""
 ROUNDING = 1e-3
 """How far a stated fraction may be from its own counts; files round to three digits or more."""
 
@@ -128,6 +139,32 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Iteration:
+    """What one iteration of self-training sampled, kept and came to."""
+
+    stage: str
+    """Its stage's folder."""
+    number: int
+    """From 1."""
+    prompts: Mapping[str, int]
+    """Prompts by band, all of `BANDS`."""
+    replies: Mapping[str, int]
+    """Replies by what became of them."""
+    imitated: int
+    """Replies that were kept to learn from."""
+    before: Share
+    """Held-out accuracy before it."""
+    after: Share
+    """Held-out accuracy after it."""
+    difference: float | None
+    """After minus before, as a fraction, paired by question; None when nothing was trained."""
+    interval: tuple[float, float] | None
+    """95 % interval of the difference."""
+    decision: str
+    """Whether its model was kept or rolled back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A media file that belongs to a rollout."""
 
@@ -191,7 +228,9 @@ class Figures:
     comparisons: tuple[Comparison, ...]
     """Paired comparisons."""
     stages: tuple[Stage, ...]
-    """Training stages, those of `STAGES` first."""
+    """Training stages in the order in which they run, those that nobody knows last."""
+    iterations: tuple[Iteration, ...]
+    """Iterations of self-training, in order."""
     rollouts: tuple[Shown, ...]
     """Sampled rollouts."""
     config: str | None
@@ -227,6 +266,7 @@ def figures_of(run: Path) -> Figures:
         results=_results(run),
         comparisons=tuple(map(_comparison, _list(run, "results_comparison.json"))),
         stages=_stages(run),
+        iterations=_iterations(run),
         rollouts=tuple(map(_shown, _lines(run, "rollouts/showcase.jsonl"))),
         config=_text(run, "config.yaml"),
     )
@@ -289,8 +329,21 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def outcome(iteration: Iteration) -> str:
+    """What came of an iteration, in words."""
+    said = ", ".join(f"{count:,} {kind}" for kind, count in iteration.replies.items() if count)
+    sampled = f"Replies: {said}; {iteration.imitated:,} imitated."
+    if iteration.difference is None or iteration.interval is None:
+        return sampled
+    low, high = iteration.interval
+    return (
+        f"{sampled} Held-out accuracy {percent(iteration.before.accuracy)}, then {percent(iteration.after.accuracy)}: "
+        f"{points(iteration.difference)} points (95% interval {points(low)} to {points(high)})."
+    )
+
+
 def _when(label: str) -> str:
-    return {"start": "at the start", "sft": "after SFT", "grpo": "after GRPO"}.get(label, f"for {label}")
+    return "at the start" if label == "start" else f"after {TITLES[label]}" if label in TITLES else f"for {label}"
 
 
 def _bare(label: str) -> str:
@@ -300,7 +353,7 @@ def _bare(label: str) -> str:
     ):
         if label.endswith(ending):
             return said
-    return {"start": "the start", "sft": "after SFT", "grpo": "after GRPO"}.get(label, label)
+    return "the start" if label == "start" else f"after {TITLES[label]}" if label in TITLES else label
 
 
 def _p_value(p: float) -> str:
@@ -376,8 +429,34 @@ def _comparison(row: _Record) -> Comparison:
 
 
 def _stages(run: Path) -> tuple[Stage, ...]:
-    others = sorted(path.parent.name for path in run.glob("*/metrics.jsonl") if path.parent.name not in STAGES)
-    return tuple(_stage(run, name) for name in (*STAGES, *others))
+    logged = {str(path.parent.relative_to(run)) for glob in ("*", "*/*") for path in run.glob(f"{glob}/metrics.jsonl")}
+    known = {stage: at for at, stage in enumerate(TITLES)}
+    # What lies in a stage's folder, such as its iterations, follows it.
+    names = sorted({*STAGES, *logged}, key=lambda name: (known.get(name.partition("/")[0], len(known)), name))
+    return tuple(_stage(run, name) for name in names)
+
+
+def _iterations(run: Path) -> tuple[Iteration, ...]:
+    files = [str(path.relative_to(run)) for path in run.glob("*/iteration-*/manifest.json")]
+    found = [_iteration(file.partition("/")[0], _object(run, file)) for file in files]
+    return tuple(sorted(found, key=lambda iteration: (iteration.stage, iteration.number)))
+
+
+def _iteration(stage: str, row: _Record) -> Iteration:
+    prompts, replies, heldout = row.record("prompts"), row.record("replies"), row.record("heldout")
+    measured = bool(heldout.values)
+    return Iteration(
+        stage=stage,
+        number=row.count("iteration"),
+        prompts={band: prompts.count(band) for band in BANDS},
+        replies={kind: replies.count(kind) for kind in replies.values},
+        imitated=sum(band.count("replies") for _, band in row.record("kept").children()),
+        before=_share(heldout.record("before")),
+        after=_share(heldout.record("after")),
+        difference=heldout.number("difference") if measured else None,
+        interval=heldout.pair("interval", lowest=-1.0, highest=1.0) if measured else None,
+        decision=row.text("decision"),
+    )
 
 
 def _stage(run: Path, name: str) -> Stage:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from auscult.core.errors import RunError
 from auscult.report import charts, figures
-from auscult.report.figures import BASELINES, STAGES, Clip, Curve, Figures, Shown, Stage, figures_of
+from auscult.report.figures import BASELINES, STAGES, Clip, Curve, Figures, Iteration, Shown, Stage, figures_of
 
 MEDIA_TYPES = {
     ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg",
@@ -62,6 +62,8 @@ PANELS = (
     PanelKind("Reward", r"reward/(.+)/mean", "A part that falls while the total rises is traded away.", (GRPO,)),
     PanelKind("Groups without a difference", r"reward/(.+)/flat_groups", "Nothing to learn from.", (GRPO,), True),
     PanelKind("Reply length, tokens", r"length/(.+)", "Growth without accuracy: a reward is being gamed.", (GRPO,)),
+    PanelKind("Prompts by their rate of right replies", r"pass/(.+)", "What is solved teaches nothing.", (), True),
+    PanelKind("Replies by what became of them", r"replies/(.+)", "Failed and empty ones are not wrong.", (), True),
     PanelKind("Loss", r"loss", "What the optimizer minimises.", (SFT, GRPO)),
     PanelKind("Reward spread", r"reward/(.+)/std", "Standard deviation of the reward."),
     PanelKind("Entropy", r"entropy", "Near zero, all replies to a prompt are the same."),
@@ -134,7 +136,7 @@ def render(found: Figures, run: Path) -> str:
     return template.render(
         run=found,
         cards=cards,
-        stages=[(stage, *_panels(stage)) for stage in found.stages],
+        stages=[_drawn(stage, found.iterations) for stage in found.stages],
         clips=sum(len(card.players) for card in cards),
         troubles=[(card.shown.id, player) for card in cards for player in card.players if player.trouble],
         baselines=_baseline_names(found),
@@ -151,6 +153,23 @@ def _baseline_names(found: Figures) -> dict[str, str]:
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
+
+
+def _drawn(stage: Stage, iterations: Sequence[Iteration]) -> tuple[Stage, list[Panel], list[Panel]]:
+    """A stage with its panels, those of its iterations first, and with the panels of the keys that no kind claims."""
+    main, others = _panels(stage)
+    return stage, [*(_rates(one) for one in iterations if one.stage == stage.name), *main], others
+
+
+def _rates(iteration: Iteration) -> Panel:
+    """How many of a prompt's replies were right, over the prompts of an iteration, and what came of it."""
+    counts = {words: iteration.prompts[band] for band, words in figures.BANDS.items()}
+    if not counts["no rate"]:
+        del counts["no rate"]
+    title = f"Iteration {iteration.number}: {iteration.decision}"
+    about = f"Prompts by the share of their replies that was right. {figures.outcome(iteration)}"
+    spoken = f"{title}. " + ", ".join(f"{words}: {count} prompts" for words, count in counts.items()) + "."
+    return Panel(title, about, charts.histogram(counts, spoken=spoken), (), ())
 
 
 def _panels(stage: Stage) -> tuple[list[Panel], list[Panel]]:
