@@ -240,7 +240,8 @@ class Run:
     """Whether `done` stands in it: then there is nothing left to do."""
     torn: str | None
     """The torn last metrics row that opening cut off, for the log; None when there was none."""
-    _lock: IO[str]
+    _lock: IO[str] | None
+    """Held by the one process that writes; None in one that looks on."""
 
     @classmethod
     def open(cls, path: Path | str, config: Mapping[str, Any], command: str, *, overwrite: bool = False) -> Run:
@@ -278,6 +279,11 @@ class Run:
             lock.close()
             raise
 
+    @classmethod
+    def beside(cls, path: Path | str, config: Mapping[str, Any], *, resumed: bool, finished: bool) -> Run:
+        """The run in `path` for a process that takes part in it while another one writes: this one writes nothing."""
+        return cls(Path(path), dict(config), resumed, finished, None, None)
+
     def log(self, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """Append a row to `metrics.jsonl` and hand it back; None stands for what is not finite."""
         row: dict[str, Any] = {"step": step}
@@ -290,17 +296,20 @@ class Run:
             row[key] = number
         if lost:
             row["not_finite"] = lost
-        append_jsonl(self.path / "metrics.jsonl", row)
+        if self._lock is not None:
+            append_jsonl(self.path / "metrics.jsonl", row)
         return row
 
     def finish(self) -> None:
         """Write `done`, after everything else."""
-        write_text(self.path / "done", f"{_now()}\n")
+        if self._lock is not None:
+            write_text(self.path / "done", f"{_now()}\n")
         self.finished = True
 
     def close(self) -> None:
         """Let go of the folder."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self

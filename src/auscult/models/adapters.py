@@ -97,11 +97,12 @@ class Adapter:
     base: str
     """The checkpoint beneath: a folder or a hub id."""
 
-    def save(self, folder: Path) -> None:
-        """Writes what may differ from the base."""
+    def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes what may differ from the base; `weights` as for `Listener.save`."""
         from peft import get_peft_model_state_dict  # heavy, and only adapted models need it
 
-        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        within = None if weights is None else {f"base_model.model.{name}": t for name, t in weights.items()}
+        state = get_peft_model_state_dict(self.model, within, save_embedding_layers=False)
         save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / WEIGHTS)
         config = self.model.peft_config["default"].to_dict()
         config["base_model_name_or_path"] = (

@@ -15,5 +15,7 @@ def fingerprint(model: nn.Module, *, whole: bool = False) -> str:
     for name, parameter in model.named_parameters():
         if whole or parameter.requires_grad:
             digest.update(name.encode())
-            digest.update(parameter.detach().contiguous().view(torch.uint8).cpu().numpy().data)
+            # A copy: memory that numpy has seen cannot be given back, and sharding gives back what it put together.
+            copied = parameter.detach().clone(memory_format=torch.contiguous_format)
+            digest.update(copied.view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()

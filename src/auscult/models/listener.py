@@ -144,8 +144,8 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
 class Adapted(Protocol):
     """What is laid over a model's weights."""
 
-    def save(self, folder: Path) -> None:
-        """Writes what may differ from the base."""
+    def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes what may differ from the base; `weights` as for `Listener.save`."""
         ...
 
 
@@ -226,13 +226,14 @@ class Listener(ABC):
         able = kind == "cuda" and torch.cuda.is_bf16_supported()
         return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16" or (precision == "auto" and able))
 
-    def save(self, folder: Path) -> None:
-        """Writes an ordinary checkpoint (weights, config, tokenizer, processor), or the adapter's when there is one."""
+    def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes an ordinary checkpoint (weights, config, tokenizer, processor), or the adapter's when there is one.
+        `weights` is the model's state by name where the model itself holds only a share of it."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.adapter is None:
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
         else:
-            self.adapter.save(folder)
+            self.adapter.save(folder, weights)
         self.save_processor(folder)
 
     # -- rendering -------------------------------------------------------------------------------------------------

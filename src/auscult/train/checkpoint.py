@@ -3,7 +3,7 @@
 `checkpoints/step-N/` holds `model/` (an ordinary checkpoint), `optimizer.safetensors` and `state.json` (the position,
 optimiser steps). Nothing is pickled. There is no generator state, because none lives longer than a step: `loop` seeds
 every generator, the global ones too, from the step's number. The rollouts in hand stand beside the checkpoints, in
-`rollouts/`."""
+`rollouts/`. Process 0 writes, and everything is whole: any number of processes can read it."""
 
 # torch ships partial types; what they leave unknown is not ours to annotate.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -21,7 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from auscult.core.errors import RunError
 from auscult.core.runs import atomic_folder
+from auscult.models.fingerprint import fingerprint
 from auscult.train.learner import Learner
+from auscult.train.sharding import dealt_like, gathered, whole, whole_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,26 @@ def newest(folder: Path) -> tuple[int, Path] | None:
 
 
 def save(folder: Path, at: Position, learner: Learner, keep: int = 1) -> Path:
-    """Writes `folder/step-N` whole or not at all, then removes all but the `keep` newest."""
+    """Writes `folder/step-N` whole or not at all, then removes all but the `keep` newest. All processes save together;
+    raises RunError when their weights have come apart."""
     path = folder / f"step-{at.step}"
-    with atomic_folder(path) as aside:
-        learner.listener.save(aside / "model")
-        save_file(_moments(learner), aside / "optimizer.safetensors")
-        state = {**asdict(at), "updates": learner.done}
-        (aside / "state.json").write_text(json.dumps(state))
-    written = sorted(folder.glob("step-*"), key=lambda path: int(path.name[5:]))
-    for older in written[:-keep]:
-        shutil.rmtree(older)
+    listener, processes = learner.listener, learner.processes
+    moments, weights = _moments(learner), whole_state(listener)
+    if processes.count > 1:
+        with whole(listener):
+            processes.agree(fingerprint(listener.model))
+
+    def write() -> None:
+        with atomic_folder(path) as aside:
+            listener.save(aside / "model", weights)
+            save_file(moments, aside / "optimizer.safetensors")
+            state = {**asdict(at), "updates": learner.done}
+            (aside / "state.json").write_text(json.dumps(state))
+        written = sorted(folder.glob("step-*"), key=lambda path: int(path.name[5:]))
+        for older in written[:-keep]:
+            shutil.rmtree(older)
+
+    processes.first(write)
     return path
 
 
@@ -72,7 +84,10 @@ def restore(path: Path, learner: Learner) -> Position:
             raise RunError(
                 f"{path}: the optimiser's state lacks {name}; the model was changed, begin again with --overwrite"
             )
-        learner.optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in keys}
+        state_of = {key: moments[f"{name}.{key}"] for key in keys}
+        learner.optimizer.state[parameter] = {
+            key: dealt_like(value, parameter) if value.ndim else value for key, value in state_of.items()
+        }
     learner.done = state["updates"]
     return Position(**{field.name: state[field.name] for field in fields(Position)})
 
@@ -87,5 +102,5 @@ def _moments(learner: Learner) -> dict[str, torch.Tensor]:
             zeros = torch.zeros_like(parameter)
             state = {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
         for key, value in state.items():
-            moments[f"{name}.{key}"] = value.detach().contiguous()
+            moments[f"{name}.{key}"] = gathered(value.detach()).contiguous()
     return moments

@@ -9,6 +9,8 @@ The chain rule makes this the gradient of the plain computation (tested to 1e-5)
 chunk of replies, whatever the size of the group. The loss is a weighted sum over reply tokens whose weights are fixed
 for the whole batch before it is cut into pieces, so no way of cutting changes the gradient.
 
+With several processes each computes its share of the prompts (`processes.py`), and the gradients are summed.
+
 The learner's own old log-probabilities cost no pass of their own: those of the first pass over a batch, before its
 update, are the ones, and later passes find them in the lessons.
 
@@ -24,19 +26,22 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from statistics import fmean
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from auscult.core.types import Rollout
+from auscult.core.types import Parsed, Rollout, Sample, Turn
 from auscult.models.adapters import weights_of
 from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, map_cache
 from auscult.train import objectives
 from auscult.train.algorithm import Objective
 from auscult.train.objectives import Tokens
 from auscult.train.options import Train
+from auscult.train.processes import ALONE, Processes
+from auscult.train.sharding import clip_norm_, dealt_like, is_sharded, own
 
 HEAD_TOKENS = 4096
 """Tokens whose logits exist at once: 4 GiB in float32 for a vocabulary of 262,144, far less for any other."""
@@ -70,14 +75,29 @@ class Reference:
     def of(cls, listener: Listener, then: Listener) -> Reference:
         """The policy of `then`, a listener of the same make, held by `listener`."""
         before = dict(then.model.named_parameters())
-        names = [name for name, parameter in listener.model.named_parameters() if parameter.requires_grad]
-        return cls(listener, {name: before[name].detach().clone() for name in names})
+        learnt = {name: p for name, p in listener.model.named_parameters() if p.requires_grad}
+        return cls(listener, {name: dealt_like(before[name].detach().clone(), p) for name, p in learnt.items()})
 
     @contextmanager
     def in_place(self) -> Generator[None]:
         """Within, the listener is the reference, and no graph is made."""
-        with torch.no_grad(), weights_of(self.listener, self.weights):
+        plain = {name: value for name, value in self.weights.items() if not is_sharded(value)}
+        with torch.no_grad(), weights_of(self.listener, plain), self._shares_of():
             yield
+
+    @contextmanager
+    def _shares_of(self) -> Generator[None]:
+        """Layers that are dealt out keep their memory, from which they are put together: their values change places."""
+        parameters = dict(self.listener.model.named_parameters())
+        shares = [(own(parameters[name]), own(value)) for name, value in self.weights.items() if is_sharded(value)]
+        kept = [share.clone() for share, _ in shares]
+        try:
+            for share, value in shares:
+                share.copy_(value)
+            yield
+        finally:
+            for (share, _), value in zip(shares, kept, strict=True):
+                share.copy_(value)
 
 
 @dataclass
@@ -95,6 +115,16 @@ class Tally:
         """Keeps the values [M] of another chunk."""
         for name, value in values.items():
             self.tokens.setdefault(name, []).append(value.detach())
+
+    def shared(self, processes: Processes) -> Tally:
+        """What all processes saw of a batch that was shared out; `old` stays each one's own, as its lessons do."""
+        if processes.count == 1:
+            return self
+        parts = processes.gather((self.loss, {name: torch.cat(values).cpu() for name, values in self.tokens.items()}))
+        whole = Tally(sum(loss for loss, _ in parts), self.old)
+        for _, tokens in parts:
+            whole.see(**tokens)
+        return whole
 
     def remembered(self, lessons: Sequence[Lesson]) -> list[Lesson]:
         """The lessons with the old log-probabilities that this pass, the first one, has found."""
@@ -141,8 +171,9 @@ def backward(
     objective: Objective,
     options: Train,
     reference: Reference | None = None,
+    processes: Processes = ALONE,
 ) -> Tally:
-    """Adds the gradient of the batch's loss to the parameters' `.grad`.
+    """Adds the gradient of this process's share of the batch's loss to the parameters' `.grad`: alone, of all of it.
 
     Lessons of advantage 0 have no gradient (without a KL term) and are not computed; they count in the weights all
     the same."""
@@ -153,7 +184,14 @@ def backward(
         for lesson, weight in zip(lessons, weights, strict=True)
         if lesson.advantage != 0 or objective.kl
     ]
-    for prompts, replies in _micro_batches(live, options.prompt_batch):
+    mine = processes.share(_by_prompt(live))
+    passes = [
+        (prompts, list(_by_length(replies, options.reply_batch)))
+        for prompts, replies in _micro_batches(mine, options.prompt_batch)
+    ]
+    if processes.shard:
+        passes = evened(passes, listener, processes)
+    for prompts, chunks in passes:
         with listener.arithmetic(options.precision):
             prefix = listener.prefill(prompts, "loss")
         roots, leaves = cut(prefix)
@@ -161,16 +199,19 @@ def backward(
         if reference is not None:
             with reference.in_place(), listener.arithmetic(options.precision):
                 shadow = listener.prefill(prompts, "reference log-probs")
-        for chunk in _by_length(replies, options.reply_batch):
+        for chunk in chunks:
+            seen = tally if chunk[0].weight else Tally()
             with listener.arithmetic(options.precision):
-                loss = _chunk_loss(listener, leaves, reference, shadow, chunk, objective, tally)
+                loss = _chunk_loss(listener, leaves, reference, shadow, chunk, objective, seen)
             loss.backward()
         # A prompt whose replies all weigh nothing leaves no gradient on its leaves.
         pushed = [
             (root, leaf.grad) for root, leaf in zip(roots, _tensors(leaves), strict=True) if leaf.grad is not None
         ]
+        if processes.shard:  # FSDP2 asks for a layer when a gradient meets its output, and none comes to the last one
+            pushed.append((prefix.out, torch.zeros_like(prefix.out)))
         torch.autograd.backward([root for root, _ in pushed], [gradient for _, gradient in pushed])
-    return tally
+    return tally.shared(processes)
 
 
 def cut(prefix: Prefix) -> tuple[list[Tensor], Prefix]:
@@ -215,12 +256,20 @@ class _Reply:
     """Weight of each of its tokens."""
 
 
-def _micro_batches(live: Sequence[tuple[Lesson, float]], size: int) -> Iterator[tuple[list[Prompt], list[_Reply]]]:
-    """Prompts, `size` at a time, with all their replies: a prompt is computed once."""
-    by_prompt: dict[int, list[tuple[Lesson, float]]] = {}
+Live = list[tuple[Lesson, float]]
+"""Lessons with the weight of each of their tokens."""
+
+
+def _by_prompt(live: Live) -> list[Live]:
+    """Lessons of one prompt together: it is computed once, on one process."""
+    by_prompt: dict[int, Live] = {}
     for lesson, weight in live:
         by_prompt.setdefault(id(lesson.prompt), []).append((lesson, weight))
-    groups = list(by_prompt.values())
+    return list(by_prompt.values())
+
+
+def _micro_batches(groups: Sequence[Live], size: int) -> Iterator[tuple[list[Prompt], list[_Reply]]]:
+    """Prompts, `size` at a time, with all their replies."""
     for start in range(0, len(groups), size):
         part = groups[start : start + size]
         yield (
@@ -234,6 +283,26 @@ def _by_length(replies: Sequence[_Reply], size: int) -> Iterator[list[_Reply]]:
     ordered = sorted(replies, key=lambda reply: len(reply.lesson.rollout.reply_ids))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
+
+
+Pass = tuple[list[Prompt], list[list[_Reply]]]
+"""Prompts that are computed at once, and their replies in chunks."""
+
+
+def evened(passes: Sequence[Pass], listener: Listener, processes: Processes) -> list[Pass]:
+    """The passes of this process, filled up to as many prefills and chunks as any process has: with two tokens that
+    weigh nothing. Layers that are dealt out are put together by all processes at once."""
+    end = listener.end_id
+    prompt = Prompt(Sample("idle", (Turn("user", ("",)),), ()), "", (end, end), ())
+    rollout = Rollout(prompt.ids, (end,), None, "", "length", "idle", Parsed(None, "no_answer"))
+    idle = [_Reply(Lesson(prompt, rollout, 0.0), 0, 0.0)]
+    plans = processes.gather([len(chunks) for _, chunks in passes])
+    needed = [max(counts) for counts in zip_longest(*plans, fillvalue=0)]
+    filled: list[Pass] = [*passes, *[([prompt], []) for _ in needed[len(passes) :]]]
+    return [
+        (prompts, [*chunks, *[idle] * (count - len(chunks))])
+        for (prompts, chunks), count in zip(filled, needed, strict=True)
+    ]
 
 
 def _chunk_loss(
@@ -308,10 +377,20 @@ def _tensors(prefix: Prefix) -> list[Tensor]:
 class Learner:
     """A listener with its optimiser."""
 
-    def __init__(self, listener: Listener, options: Train, peak: float, steps: int, final: float = 0.1) -> None:
-        """The learning rate warms up to `peak`, then falls along a cosine to `final` of it in `steps` steps."""
+    def __init__(
+        self,
+        listener: Listener,
+        options: Train,
+        peak: float,
+        steps: int,
+        final: float = 0.1,
+        processes: Processes = ALONE,
+    ) -> None:
+        """The learning rate warms up to `peak`, then falls along a cosine to `final` of it in `steps` steps. Each of
+        `processes` has a learner, and all get the same lessons."""
         self.listener = listener
         self.options = options
+        self.processes = processes
         self.peak = peak
         self.final = final
         self.steps = steps
@@ -324,6 +403,7 @@ class Learner:
             [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=peak,
             betas=options.betas,
+            foreach=False if any(map(is_sharded, self.parameters.values())) else None,  # sharded and whole do not mix
         )
 
     def rate(self, step: int) -> float:
@@ -354,8 +434,9 @@ class Learner:
         # A policy ratio must start at 1, so dropout is for imitation only.
         self.listener.model.train(objective.name == "imitate")
         self.optimizer.zero_grad(set_to_none=True)
-        tally = backward(self.listener, lessons, objective, self.options, reference)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip_norm)
+        tally = backward(self.listener, lessons, objective, self.options, reference, self.processes)
+        self.processes.sum_gradients(self.parameters.values())
+        norm = clip_norm_(list(self.parameters.values()), self.options.clip_norm)
         rate = self.rate(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

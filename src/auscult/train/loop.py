@@ -9,6 +9,9 @@ bit on a CPU. The order of writing makes that so:
     metrics.jsonl                   one row when the step is done
     checkpoints/step-n+1            last; rows of later steps are cut off when a run resumes from it
 
+Several processes (`processes.py`) walk through it together: each draws the same samples and sees the same groups, and
+process 0 writes.
+
 Groups that are replaced (`Request.max_batches`) stay in these files and in the figures of the rewards: what a reader
 sees of rewards and lengths is everything that was sampled.
 """
@@ -20,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +32,7 @@ import torch
 from auscult.core.errors import DataError, RunError
 from auscult.core.runs import Run, atomic_folder, truncate_jsonl
 from auscult.core.seeds import derive
-from auscult.core.types import Credit, Group, Rollout, Sample
+from auscult.core.types import Credit, Group, Rollout, Sample, Score
 from auscult.data.source import Samples, order
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener, Prompt
@@ -40,6 +44,8 @@ from auscult.train.algorithm import Algorithm, Request
 from auscult.train.checkpoint import Position
 from auscult.train.learner import Learner, Lesson, Reference
 from auscult.train.options import Train
+from auscult.train.processes import ALONE, Processes, Together
+from auscult.train.sharding import shard, whole, whole_state
 
 BEST = "best"
 """Folder of the weights of the best check, beside the checkpoints."""
@@ -62,13 +68,16 @@ class Stage:
     load: Callable[[Path], Listener]
     """Opens a checkpoint."""
     engine: Callable[[Listener], Engine]
-    """What samples rollouts from a listener."""
+    """What samples rollouts from a listener; one on each process."""
     samples: Samples
     """What is trained on."""
     seed: int
     """Of the order of samples and of sampling."""
     check: Callable[[Listener], float] | None = None
-    """Share of held-out samples that a listener answers rightly, where the options ask for checks."""
+    """Share of held-out samples that a listener answers rightly, where the options ask for checks; every process asks
+    for it."""
+    processes: Processes = ALONE
+    """Who runs the stage."""
     demonstrations: Callable[[Sample], Group] | None = None
     """What an algorithm that samples nothing learns from; None is the sample's own answer."""
 
@@ -77,16 +86,19 @@ def train(stage: Stage, watch: Watch) -> Listener:
     """Runs the stage to its end, from its newest checkpoint when there is one; the listener that the options keep."""
     folder = stage.run.path / "checkpoints"
     options = stage.options
-    point = checkpoint.newest(folder)
+    processes = stage.processes
+    point = processes.first(lambda: checkpoint.newest(folder))
     listener = stage.load(stage.start if point is None else point[1] / "model")
+    if processes.shard:
+        shard(listener, processes.count)
     reference = _reference(stage, listener)
     algorithm = stage.algorithm
     peak = stage.options.learning_rate if algorithm.learning_rate is None else algorithm.learning_rate
     steps = algorithm.steps * algorithm.objective.passes
-    learner = Learner(listener, stage.options, peak, steps, algorithm.final_rate)
-    engine = stage.engine(listener)
+    learner = Learner(listener, stage.options, peak, steps, algorithm.final_rate, processes)
+    engine = Together(stage.engine(listener), processes)
     at = Position() if point is None else checkpoint.restore(point[1], learner)
-    truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < at.step)
+    processes.first(lambda: truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < at.step))
     while at.step < algorithm.steps and not (options.patience and at.misses >= options.patience):
         began = time.perf_counter()
         step = at.step
@@ -94,14 +106,17 @@ def train(stage: Stage, watch: Watch) -> Listener:
         last = at.step == algorithm.steps
         due = options.check_every and (last or at.step % options.check_every == 0)
         if due and stage.check:
-            figures["heldout/accuracy"] = stage.check(listener)
+            with whole(listener):
+                figures["heldout/accuracy"] = processes.gather(stage.check(listener))[0]
             at = _checked(stage, at, figures["heldout/accuracy"], listener)
         figures["seconds"] = time.perf_counter() - began
         row = stage.run.log(step, figures)
         if last or due or at.step % options.save_every == 0:
             checkpoint.save(folder, at, learner, options.keep_last)
         watch(step, row)
-    return stage.load(folder / BEST) if options.keep == "best" else listener
+    if options.keep == "best":
+        return stage.load(folder / BEST)
+    return stage.load(folder / f"step-{at.step}" / "model") if processes.shard else listener
 
 
 def _checked(stage: Stage, at: Position, score: float, listener: Listener) -> Position:
@@ -109,9 +124,14 @@ def _checked(stage: Stage, at: Position, score: float, listener: Listener) -> Po
     if at.best is not None and score <= at.best + stage.options.min_delta:
         return replace(at, misses=at.misses + 1)
     if stage.options.keep == "best":
-        with atomic_folder(stage.run.path / "checkpoints" / BEST) as aside:
-            listener.save(aside)
+        weights = whole_state(listener)
+        stage.processes.first(partial(_set_aside, listener, weights, stage.run.path / "checkpoints" / BEST))
     return replace(at, best=score, misses=0)
+
+
+def _set_aside(listener: Listener, weights: Mapping[str, torch.Tensor] | None, path: Path) -> None:
+    with atomic_folder(path) as aside:
+        listener.save(aside, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +164,13 @@ def _step(
         )
     figures = {**batch.figures, "samples": float(after.taken), "empty_steps": float(after.empty)}
     # Collecting may have been skipped, with all that it draws and counts.
-    seed_globals(derive(stage.seed, "learn", step))
+    rank = stage.processes.rank
+    seed_globals(derive(stage.seed, "learn", step, *([rank] if rank else [])))  # each drops out for itself
     heard = Counter(learner.listener.counts)
     if batch.lessons:
         figures |= learner.learn(batch.lessons, algorithm.objective, reference)
         _agree(figures, step, stage.options)
-    media = learner.listener.counts - heard
+    media = sum(stage.processes.gather(learner.listener.counts - heard), Counter[str]())
     return figures | {f"media/{name}": count for name, count in media.items()}, after
 
 
@@ -221,17 +242,31 @@ def draw(
     """The draw at `address`, which is (step) or (step, number of the draw), scored; from the disk when it is there."""
     name = "-draw-".join([f"{address[0]:06d}", *map(str, address[1:])])
     path = stage.run.path / "rollouts" / f"step-{name}.jsonl"
-    found = read_groups(path, [prompt.sample for prompt in prompts], fingerprint(listener.model))
-    if found is not None:
-        return found
+    samples = [prompt.sample for prompt in prompts]
+    with whole(listener):
+        policy = fingerprint(listener.model)
+        found = stage.processes.first(lambda: _told(read_groups(path, samples, policy) or []))
+        if not found:
+            rolled = engine.roll(prompts, request.group, request.sampling, derive(stage.seed, "rollouts", *address))
+            found = stage.processes.first(lambda: _told(_scored(path, samples, rolled, request)))
+    return [Group(sample, rollouts, scores) for sample, (rollouts, scores) in zip(samples, found, strict=True)]
+
+
+def _scored(
+    path: Path, samples: Sequence[Sample], rolled: Sequence[tuple[Rollout, ...]], request: Request
+) -> list[Group]:
     rubric = Rubric.from_config(request.rewards)
-    rolled = engine.roll(prompts, request.group, request.sampling, derive(stage.seed, "rollouts", *address))
     groups = [
-        Group(prompt.sample, rollouts, rubric.score(prompt.sample, rollouts))
-        for prompt, rollouts in zip(prompts, rolled, strict=True)
+        Group(sample, rollouts, rubric.score(sample, rollouts))
+        for sample, rollouts in zip(samples, rolled, strict=True)
     ]
     write_groups(path, groups)
     return groups
+
+
+def _told(groups: Sequence[Group]) -> list[tuple[tuple[Rollout, ...], tuple[Score, ...]]]:
+    """What one process tells another of groups: all but their samples, which hold media and which all have."""
+    return [(group.rollouts, group.scores) for group in groups]
 
 
 def demonstrate(listener: Listener, prompt: Prompt) -> Group:
