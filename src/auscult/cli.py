@@ -203,7 +203,8 @@ def _run(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
         recipe = pipeline.only(recipe, None if command == "eval" else command, known.model)
     with Reporter() as tell:
         figures = pipeline.run(recipe, out, spoken, tell, overwrite=known.overwrite)
-    _show(out, figures, known.json)
+    if figures:  # of several processes the first one speaks
+        _show(out, figures, known.json)
     return 0
 
 

@@ -9,7 +9,8 @@
     report.html, done
 
 A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing
-depends on whether a run was stopped.
+depends on whether a run was stopped. Several processes (`torchrun`, `accelerate launch`) train each stage together;
+process 0 does the rest, while the others wait where the next stage opens.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ from auscult.rollouts.local import LocalEngine
 from auscult.train import loop, rest
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms.rest import Algorithm as Rest
+from auscult.train.processes import join, leave
 from auscult.train.rest import Heldout, SelfTraining
 
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
@@ -89,18 +91,27 @@ def device(name: str) -> torch.device:
 
 
 def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool = False) -> dict[str, Any]:
-    """Runs what is left of the recipe in the folder `out`; the figures of the finished run."""
+    """Runs what is left of the recipe in the folder `out`; the figures of the finished run, for process 0 alone."""
     torch.use_deterministic_algorithms(True, warn_only=True)
+    who = join()
+    if who.count > 1 and any(isinstance(algorithm, Rest) for algorithm in recipe.stages.values()):
+        raise ConfigError("self-training runs in one process; launch it without torchrun or accelerate")
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
-    with Run.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
+    with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
+        if who.rank:
+            if not opened.finished:
+                _stages(recipe, opened, command, lambda *_: None)
+            leave()
+            return {}
         if not opened.finished:
             began = time.perf_counter()
             _stages(recipe, opened, command, tell)
             _clock(out / "environment.json", time.perf_counter() - began)
             write_page(out)
             opened.finish()
+    leave()
     return summary(out)
 
 
@@ -118,6 +129,8 @@ def _stages(recipe: Recipe, opened: Run, command: str, tell: Tell) -> None:
         model = _trained(recipe, name, algorithm, model, train, held, out, command, tell)
         _evaluated(recipe, name, model, held, out, tell)
         labels.append(name)
+    if join().rank:
+        return
     if not (out / "results_comparison.json").exists():
         write_json(out / "results_comparison.json", compare(out, labels, recipe.seed))
     if not (out / "rollouts" / "showcase.jsonl").exists():
@@ -126,7 +139,7 @@ def _stages(recipe: Recipe, opened: Run, command: str, tell: Tell) -> None:
 
 def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
     """Writes the listener that the run begins with."""
-    if model.exists():
+    if model.exists() or join().rank:
         return
     if recipe.model.path is not None:
         listener = recipe.model.load(recipe.model.path, recipe.wording)
@@ -158,7 +171,8 @@ def _trained(
 ) -> Path:
     """Runs a stage to its end in its own run folder; the trained model's folder."""
     config = {"stage": name, **to_dict(recipe)}
-    with Run.open(out / name, config, command) as opened:
+    who = join()
+    with who.open(out / name, config, command) as opened:
         model = out / name / "model"
         if not opened.finished:
             stage = loop.Stage(
@@ -171,6 +185,7 @@ def _trained(
                 samples=train,
                 seed=derive(recipe.seed, name),
                 check=partial(_check, recipe, held),
+                processes=who,
             )
             if isinstance(algorithm, Rest):
                 heldout = _heldout(recipe, held)
@@ -179,9 +194,10 @@ def _trained(
                     shutil.copytree(rest.train(work), aside, dirs_exist_ok=True)
             else:
                 listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
-                with atomic_folder(model) as aside:
-                    listener.save(aside)
-                shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
+                if who.rank == 0:
+                    with atomic_folder(model) as aside:
+                        listener.save(aside)
+                    shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
             opened.finish()
     return model
 
@@ -210,7 +226,7 @@ def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:
 
 def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], out: Path, tell: Tell) -> None:
     """Writes the held-out results of a model; nothing when they are there."""
-    if (out / f"results_{label}.json").exists():
+    if (out / f"results_{label}.json").exists() or join().rank:
         return
     listener = load(recipe, model)
     found = evaluate(

@@ -115,8 +115,11 @@ def train(stage: Stage, watch: Watch) -> Listener:
             checkpoint.save(folder, at, learner, options.keep_last)
         watch(step, row)
     if options.keep == "best":
-        return stage.load(folder / BEST)
-    return stage.load(folder / f"step-{at.step}" / "model") if processes.shard else listener
+        listener = stage.load(folder / BEST)
+    elif processes.shard:
+        listener = stage.load(folder / f"step-{at.step}" / "model")
+    processes.gather("loaded")  # before somebody clears the checkpoints away
+    return listener
 
 
 def _checked(stage: Stage, at: Position, score: float, listener: Listener) -> Position:
