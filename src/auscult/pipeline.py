@@ -56,7 +56,9 @@ from auscult.recipe import Recipe
 from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rewards.rubric import Rubric
+from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
+from auscult.rollouts.server import ServerEngine
 from auscult.train import loop, rest
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms.rest import Algorithm as Rest
@@ -81,6 +83,13 @@ def load(recipe: Recipe, path: str | Path) -> Listener:
 def engine(recipe: Recipe, listener: Listener) -> LocalEngine:
     """What answers prompts with the listener's weights."""
     return LocalEngine(listener, recipe.evaluate.batch, recipe.train.precision)
+
+
+def rolling(recipe: Recipe, folder: Path, listener: Listener) -> Engine:
+    """What draws the rollouts of a stage; a server's replies are journaled in `folder`."""
+    if recipe.server is None:
+        return engine(recipe, listener)
+    return ServerEngine(listener, recipe.server, folder)
 
 
 def device(name: str) -> torch.device:
@@ -181,7 +190,7 @@ def _trained(
                 options=recipe.train,
                 start=start,
                 load=partial(load, recipe),
-                engine=partial(engine, recipe),
+                engine=partial(rolling, recipe, out / name / "replies"),
                 samples=train,
                 seed=derive(recipe.seed, name),
                 check=partial(_check, recipe, held),

@@ -10,6 +10,7 @@ from auscult.data.source import Source
 from auscult.evaluate.options import Evaluate
 from auscult.models.family import Model
 from auscult.models.wording import Wording
+from auscult.rollouts.options import Server
 from auscult.train.algorithm import Algorithm
 from auscult.train.options import Train
 
@@ -34,6 +35,8 @@ class Recipe:
     """How samples are put to the model."""
     train: Train = field(default_factory=Train)
     """What all stages share."""
+    server: Server | None = None
+    """A server that draws the rollouts of training; null draws them here. Held-out questions are answered here."""
     sft: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None
     """The first stage; null leaves it out."""
     rest: Annotated[Algorithm, Plugin("algorithm", "auscult.train.algorithms")] | None = None

@@ -520,7 +520,7 @@ def test_stale_weights_are_refused_by_name(listener, prompts, faulty, options, t
 
 
 def test_changed_weights_are_handed_over_and_the_older_adapter_is_let_go(adapted, prompts, faulty, options, tmp_path):
-    engine = ServerEngine(adapted, options(hot_load=True), tmp_path)
+    engine = ServerEngine(adapted, options(hot_load="adapter"), tmp_path)
     policies = []
     for _ in range(3):
         ((rollout,),) = engine.roll(prompts[:1], 1, DRAWN, 0)
@@ -536,7 +536,7 @@ def test_changed_weights_are_handed_over_and_the_older_adapter_is_let_go(adapted
 
 
 def test_a_server_that_lost_its_adapter_in_a_restart_is_given_it_again(adapted, prompts, faulty, options, tmp_path):
-    engine = ServerEngine(adapted, options(hot_load=True), tmp_path)
+    engine = ServerEngine(adapted, options(hot_load="adapter"), tmp_path)
     name = engine.load_adapter()
     faulty.adapters.clear()
     rolled = engine.roll(prompts, 3, DRAWN, 0)
@@ -547,11 +547,11 @@ def test_a_server_that_lost_its_adapter_in_a_restart_is_given_it_again(adapted, 
 
 def test_weights_that_no_adapter_holds_are_not_handed_over(listener, checkpoint, prompts, faulty, options, tmp_path):
     with pytest.raises(ConfigError, match="handed adapters only"):
-        ServerEngine(listener, options(hot_load=True), tmp_path).roll(prompts, 1, DRAWN, 0)
+        ServerEngine(listener, options(hot_load="adapter"), tmp_path).roll(prompts, 1, DRAWN, 0)
     both = graft.Model(language="adapt", audio="freeze", projector="train")
     listener = both.load(checkpoint, Wording(instruction=False, choices=False))
     with pytest.raises(ConfigError, match="trained in full beside its adapter"):
-        ServerEngine(listener, options(hot_load=True), tmp_path).roll(prompts, 1, DRAWN, 0)
+        ServerEngine(listener, options(hot_load="adapter"), tmp_path).roll(prompts, 1, DRAWN, 0)
     assert faulty.requests == faulty.posts == []
 
 

@@ -62,6 +62,7 @@ class Served:
         self.log = log
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self.model: tuple[str, ...] = (str(folder),)
 
     def start(self) -> None:
         program = "from transformers.cli.transformers import main; main()"
@@ -70,7 +71,7 @@ class Served:
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, "serve", str(self.folder), *host],
+                [sys.executable, "-c", program, "serve", *self.model, *host],
                 stdout=log,
                 stderr=log,
                 env=environment,
@@ -185,3 +186,64 @@ def test_nothing_is_left_running(served):
     served.kill()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{served.port}/health", trust_env=False)
+
+
+def test_a_recipe_trains_on_rollouts_that_the_server_draws(tmp_path):
+    """ReST and GRPO through the command line: each policy is handed over, and every rollout names the one that drew it;
+    the server is killed in the middle, and the same command goes on behind it."""
+    server = Served(tmp_path, tmp_path / "serve.log")
+    server.model = ()  # it serves what requests name
+    letters = tmp_path / "letters.py"
+    letters.write_text("def letters(sample, rollout):\n    return len(set(rollout.text)) / 20\n")
+    # Every reply counts as right: what is tried is the way, not what it teaches.
+    every = "rewards: {form: 1.0}, correct: form, threshold: 0.0, filter: all"
+    settings = [
+        *("--data.heldout", "8", "--data.seconds", "2", "--evaluate.max_tokens", "8", "--evaluate.showcase", "2"),
+        *("--model", "{family: qwen2_audio, language: train, audio: train, projector: train}"),
+        *("--sft.steps", "2", "--sft.prompts", "4"),
+        *(
+            "--rest",
+            "{algorithm: rest, steps: 1, prompts: 4, group: 2, max_tokens: 8, after_drop: go_on, " + every + "}",
+        ),
+        *("--grpo.rewards", f"{{'{letters}:letters': 1.0}}"),
+        *("--grpo.steps", "2", "--grpo.prompts", "3", "--grpo.group", "2", "--grpo.max_tokens", "8"),
+        *("--train.agreement", "0.05", "--train.empty_steps", "100"),
+    ]
+    command = [sys.executable, "-m", "auscult", "run", "quickstart", "--out", str(tmp_path / "run"), *settings]
+
+    def run(timeout: float) -> subprocess.CompletedProcess[str]:
+        options = "model: ours, hot_load: checkpoint, concurrency: 2, retries: 1, logprobs: 'off'"
+        told = f"{{url: 'http://127.0.0.1:{server.port}/v1', {options}}}"
+        return subprocess.run(
+            [*command, "--server", told], capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    try:
+        server.start()
+        killer = threading.Thread(target=_kill_when, args=(server, tmp_path / "run" / "grpo" / "replies"))
+        killer.start()
+        first = run(300)
+        killer.join()
+        assert first.returncode == 2, first.stderr
+        assert "Traceback" not in first.stderr
+        server.start()
+        second = run(300)
+    finally:
+        server.kill()
+    assert second.returncode == 0, second.stderr
+    files = sorted((tmp_path / "run" / "grpo" / "rollouts").glob("*.jsonl"))
+    rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    policies = [{rollout["policy"] for rollout in row["rollouts"]} for row in rows]
+    assert all(len(row["rollouts"]) == 2 for row in rows)
+    assert len(rows) == 6
+    assert all(len(one) == 1 for one in policies)
+    assert len(set().union(*policies)) == 2, "each step has its own policy"
+    assert list((tmp_path / "run" / "rest").rglob("rollouts/*.jsonl"))
+
+
+def _kill_when(server: Served, journals: Path) -> None:
+    """Kills the server as soon as the first reply to GRPO is written down."""
+    until = time.monotonic() + 240
+    while not any(path.stat().st_size for path in journals.glob("*.jsonl")) and time.monotonic() < until:
+        time.sleep(0.05)
+    server.kill()

@@ -30,9 +30,10 @@ class Server:
     logprobs: Literal["off", "raw", "processed"] = "raw"
     """What its log-probs are of: raw is before the temperature (vLLM's default), processed after temperature and top_p.
     They are kept only where that is the distribution the learner computes, or else the learner computes its own."""
-    hot_load: bool = False
-    """Hand the server the listener's adapter whenever its weights have changed (vLLM with --enable-lora and
-    VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, on a disk that both see); otherwise changed weights are refused as stale."""
+    hot_load: Literal["off", "adapter", "checkpoint"] = "off"
+    """What the server is handed whenever the weights have changed, on a disk that both see: the adapter (vLLM with
+    --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1), or a whole checkpoint whose folder requests name
+    (`transformers serve` without a model of its own); with off, changed weights are refused as stale."""
     concurrency: int = 16
     """Requests in flight."""
     retries: int = 8

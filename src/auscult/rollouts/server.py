@@ -82,10 +82,12 @@ class ServerEngine:
         self.listener = listener
         self.options = options
         self.folder = folder
-        self.policy = "none yet" if options.hot_load else fingerprint(listener.model)
+        self.policy = "none yet" if options.hot_load != "off" else fingerprint(listener.model)
         """Fingerprint of the weights that the server has."""
         self.adapter: Adapter | None = None
         """What it answers with instead of the plain model."""
+        self.checkpoint: str | None = None
+        """Folder of the weights that it was handed whole."""
         self.counts: Counter[str] = Counter()
         """`replies`, `read_back`, `torn`, `repeated` requests, `failed/REASON`, `without_logps`,
         `other_prompt_length` …"""
@@ -118,6 +120,24 @@ class ServerEngine:
         self._groups.clear()
         return name
 
+    def hand_checkpoint(self) -> str:
+        """Writes the listener's present weights as a checkpoint that says `do_sample`, which the next request names;
+        its folder. The one before is removed. Raises ConfigError for an adapted listener."""
+        if self.listener.adapter is not None:
+            raise ConfigError("an adapted model has no whole checkpoint to hand over; set server.hot_load adapter")
+        policy, older = fingerprint(self.listener.model), self.checkpoint
+        path = self.folder.resolve() / "checkpoints" / policy
+        with atomic_folder(path) as aside:
+            self.listener.save(aside)
+            drawing = aside / "generation_config.json"  # `transformers serve` is greedy unless this file says otherwise
+            told = json.loads(drawing.read_text()) if drawing.exists() else {}
+            drawing.write_text(json.dumps({**told, "do_sample": True, "top_k": 0}))
+        self.policy, self.checkpoint = policy, str(path)
+        self._groups.clear()
+        if older is not None and older != str(path):
+            shutil.rmtree(older)
+        return str(path)
+
     async def _swap(self, adapter: Adapter, older: Adapter | None) -> None:
         async with Endpoint(self.options, self.spent) as endpoint:
             await self.load(endpoint, adapter)
@@ -140,6 +160,8 @@ class ServerEngine:
     @property
     def served(self) -> str:
         """The name that requests ask for."""
+        if self.checkpoint is not None:
+            return self.checkpoint
         return self.options.model if self.adapter is None else self.adapter.name
 
     # -- rolling -----------------------------------------------------------------------------------------------------
@@ -151,8 +173,10 @@ class ServerEngine:
         Raises EndpointError, BudgetError and LostMediaError; the replies that have arrived stay in the journal.
         """
         now = fingerprint(self.listener.model)
-        if now != self.policy and self.options.hot_load:
+        if now != self.policy and self.options.hot_load == "adapter":
             self.load_adapter()
+        elif now != self.policy and self.options.hot_load == "checkpoint":
+            self.hand_checkpoint()
         elif now != self.policy:
             raise EndpointError(
                 f"{self.options.url} serves policy {self.policy} as {self.served}, but rollouts of policy {now} are "
