@@ -34,7 +34,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     # The files beside the folders: what a person sees, options of an experiment, its wiring, and who calls that.
     "console": ("core",),
     "doctor": ("core", "media"),
-    "recipe": ("core", "data", "models", "train", "evaluate"),
+    "recipe": ("core", "data", "models", "rollouts", "train", "evaluate"),
     "pipeline": (*STAGES, "recipe"),
     "cli": (*STAGES, "curate", "console", "doctor", "recipe", "pipeline"),
     "__main__": ("cli",),
