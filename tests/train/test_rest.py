@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from auscult.core.errors import RunError
 from auscult.core.runs import Run, append_jsonl, read_jsonl
 from auscult.core.types import Credit, Group, Outcome, Parsed, Rollout, Sample, Score
+from auscult.evaluate import evaluation
+from auscult.evaluate.options import Evaluate
 from auscult.models.families import graft
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener
@@ -26,6 +28,7 @@ from auscult.models.wording import Wording
 from auscult.rollouts.local import LocalEngine
 from auscult.train import checkpoint as checkpoints
 from auscult.train import loop, rest
+from auscult.train.algorithms import sft
 from auscult.train.algorithms.rest import BANDS, Algorithm, Improvement, Weights, band
 from auscult.train.options import Train
 
@@ -307,6 +310,30 @@ def test_a_score_that_falls_rolls_back_to_the_model_of_before_bit_for_bit(tmp_pa
     assert (model / "model.safetensors").read_bytes() == (kept / "model.safetensors").read_bytes()
 
 
+def test_a_learning_rate_that_ruins_the_model_is_rolled_back(tmp_path, setting, heard):
+    """Nothing planted but the rate: real demonstrations, real answers. The original lost points and went on."""
+    clips = Clips(heard)
+    taught, lesson = setting(tmp_path / "sft").stage, sft.Algorithm(steps=60, prompts=5, learning_rate=0.02)
+    sound = loop.train(replace(taught, algorithm=lesson), lambda step, row: None)
+    taught.run.close()
+    sound.save(tmp_path / "sound")
+    asked = [clips[index] for index in range(clips.size)]
+
+    def answer(listener: Listener, path: Path) -> tuple[Outcome, ...]:
+        return evaluation.answer(LocalEngine(listener), listener, asked, Evaluate(max_tokens=40), 0)
+
+    def compare(before, after) -> dict[str, Any]:
+        was, now = (evaluation.proportion(outcomes) for outcomes in (before, after))
+        return {"before": was, "after": now, "difference": now["accuracy"] - was["accuracy"]}
+
+    work = setting(tmp_path / "rest", rewards={"choice": 1.0}, correct="choice", max_tokens=40, learning_rate=5.0)
+    stage = replace(work.stage, start=tmp_path / "sound")
+    work = replace(work, stage=stage, heldout=rest.Heldout(answer=answer, compare=compare))
+    assert trained(work) == tmp_path / "sound"
+    heldout = manifest(tmp_path / "rest", 1)["heldout"]
+    assert (heldout["before"]["accuracy"], heldout["after"]["accuracy"]) == (1.0, 0.0)
+
+
 def test_a_fall_may_be_allowed_or_be_followed_by_another_iteration(tmp_path, setting, checkpoint):
     trained(setting(tmp_path / "allowed", (0.5, 0.4, 0.4), max_drop=0.11))
     assert [manifest(tmp_path / "allowed", number)["decision"] for number in (1, 2)] == ["kept", "kept"]
@@ -346,11 +373,38 @@ def test_replies_that_never_came_are_counted_as_failed_and_not_as_wrong(tmp_path
     assert sum(told["replies"].values()) == 12
 
 
+def rolled_out(folder: Path, number: int) -> list[tuple[str, list[str]]]:
+    """Id and replies of each prompt that an iteration sampled, in order."""
+    files = sorted((folder / f"iteration-{number}" / "rollouts").iterdir())
+    rows = [row for path in files for row in read_jsonl(path).rows]
+    return [(row["id"], [rollout["text"] for rollout in row["rollouts"]]) for row in rows]
+
+
+def test_iterations_walk_on_through_the_samples(tmp_path, setting):
+    trained(setting(tmp_path / "run", prompts=2))
+    ids = [id for number in (1, 2) for id, _ in rolled_out(tmp_path / "run", number)]
+    assert len(set(ids)) == len(ids) == 4
+
+
+def test_the_same_policy_and_prompts_are_sampled_anew(tmp_path, setting):
+    trained(setting(tmp_path / "run", (0.5, 0.4, 0.4), prompts=5, sample_batch=5, after_drop="go_on"))
+    first, second = (dict(rolled_out(tmp_path / "run", number)) for number in (1, 2))
+    assert manifest(tmp_path / "run", 1)["policy"] == manifest(tmp_path / "run", 2)["policy"]
+    assert first.keys() == second.keys()
+    assert all(first[id] != second[id] for id in first)
+
+
 def test_a_sample_that_is_met_twice_has_one_group_with_all_its_replies(tmp_path, setting):
-    trained(setting(tmp_path / "run", prompts=4))  # 5 clips: the second iteration reaches into the second epoch
-    told = manifest(tmp_path / "run", 2)
-    assert sum(told["prompts"].values()) in (3, 4)
-    assert sum(told["replies"].values()) == 12
+    """4 of 5 clips an iteration: from the second one on, an epoch ends within it."""
+    trained(setting(tmp_path / "run", prompts=4, steps=3))
+    twice = 0
+    for number in (1, 2, 3):
+        told, ids = manifest(tmp_path / "run", number), [id for id, _ in rolled_out(tmp_path / "run", number)]
+        assert len(ids) == 4
+        assert sum(told["prompts"].values()) == len(set(ids))
+        assert sum(told["replies"].values()) == 12
+        twice += len(set(ids)) < 4
+    assert twice, "the test needs a clip that is met twice"
 
 
 def test_it_never_takes_more_prompts_than_there_are(tmp_path, setting):
