@@ -12,7 +12,8 @@ Process 0 alone writes; what it finds in the run folder it tells the others, so 
 same instant, and a run may go on with another number of processes.
 
 `torchrun` and `accelerate launch` start the processes (RANK, WORLD_SIZE and MASTER_ADDR say who is who). One that
-dies ends the others: its connections close, or their wait ends after `PATIENCE`.
+dies ends the others: its connections close, or their wait ends after `PATIENCE`. Every process renders every prompt of
+a step; that is the price of the same samples, credits and figures everywhere without a word.
 """
 
 # torch ships partial types; what they leave unknown is not ours to annotate.
@@ -135,9 +136,14 @@ ALONE = Processes()
 
 
 def join() -> Processes:
-    """The processes that a launcher started, this one among them; alone without a launcher.
+    """The processes that a launcher started, this one among them; alone without a launcher. May be asked again.
 
     Raises ConfigError where the launcher asks for what there is not."""
+    if _asked("ACCELERATE_USE_CPU") and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise ConfigError(
+            "accelerate launch --cpu starts one process only, whatever --num_processes says (several need its "
+            "--mpirun_hostfile, which is not supported); start them with torchrun --nproc-per-node N -m auscult run"
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     if _asked("ACCELERATE_USE_DEEPSPEED"):
