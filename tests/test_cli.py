@@ -204,6 +204,17 @@ def test_self_training_is_a_command_and_shows_its_iterations(whole, tmp_path):
     assert "Iteration 2: kept" in page
 
 
+def test_a_trained_model_is_exported_as_a_plain_checkpoint(whole, tmp_path):
+    out, _ = whole
+    command = ["export", "quickstart", "--model", str(out / "grpo" / "model"), "--out", str(tmp_path / "plain"), *SMALL]
+    assert auscult(*command).returncode == 0
+    assert weights(tmp_path / "plain") == weights(out / "grpo" / "model")
+    again = auscult(*command)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert "name the model" in auscult("export", "quickstart").stderr
+
+
 def weights(folder: Path) -> dict[str, bytes]:
     with safe_open(folder / "model.safetensors", "np") as file:
         return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118 - it is no mapping

@@ -27,6 +27,7 @@ COMMANDS = {
     "rest": "run only the self-training stage of a recipe: sample, filter, imitate, keep or roll back",
     "grpo": "run only the reinforcement stage of a recipe",
     "eval": "evaluate a saved model on a recipe's held-out samples",
+    "export": "write a saved model as a plain checkpoint, its adapter merged into its weights",
     "data": "check FILE: count what is there, what is wrong and why; show what the model reads",
     "report": "write the page of a run folder again and print its table",
     "list": "the recipes, data formats, model families, algorithms, rewards and forms there are",
@@ -160,7 +161,7 @@ def _settings(name: str | None) -> str:
 
 
 def _recipe_command(command: str, arguments: list[str]) -> int:
-    model = command in ("eval", "grpo", "rest", "sft")
+    model = command in ("eval", "grpo", "rest", "sft", "export")
     parser = _parser(
         command,
         "RECIPE [--out DIR] [--json] [--overwrite]" + (" [--model DIR]" if model else "") + " [--key value ...]",
@@ -199,6 +200,12 @@ def _run(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
         if known.out
         else pipeline.folder(recipe.name if command == "run" else f"{recipe.name}-{command}")
     )
+    if command == "export":
+        if known.model is None or known.out is None:
+            raise ConfigError("export: name the model and where its plain checkpoint goes: --model DIR --out DIR")
+        pipeline.export(recipe, Path(known.model), out, overwrite=known.overwrite)
+        print(json.dumps({"checkpoint": str(out)}) if known.json else out)
+        return 0
     if command != "run":
         recipe = pipeline.only(recipe, None if command == "eval" else command, known.model)
     with Reporter() as tell:
@@ -350,8 +357,9 @@ def _doctor(arguments: list[str]) -> int:
     return 0 if all(check.good or check.optional for check in checks) else 2
 
 
+RECIPE_COMMANDS = ("run", "sft", "rest", "grpo", "eval", "export")
 HANDLERS: dict[str, Callable[[list[str]], int]] = {
-    **{name: lambda rest, name=name: _recipe_command(name, rest) for name in ("run", "sft", "rest", "grpo", "eval")},
+    **{name: lambda rest, name=name: _recipe_command(name, rest) for name in RECIPE_COMMANDS},
     "data": _data,
     "report": _report,
     "list": _list,

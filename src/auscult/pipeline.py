@@ -51,6 +51,7 @@ from auscult.evaluate.evaluation import (
 from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
 from auscult.media import image
 from auscult.media.audio import decode
+from auscult.models.adapters import merge
 from auscult.models.listener import Listener
 from auscult.recipe import Recipe
 from auscult.report.page import write_page
@@ -341,6 +342,15 @@ def _clock(path: Path, seconds: float) -> None:
     """Adds the time that this process took to what earlier ones took."""
     environment = json.loads(path.read_text())
     write_json(path, {**environment, "seconds": environment.get("seconds", 0.0) + seconds})
+
+
+def export(recipe: Recipe, model: Path, out: Path, *, overwrite: bool = False) -> None:
+    """Writes the listener in `model` to `out` as a plain checkpoint, its adapter merged into its weights."""
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} is there already; name another folder with --out, or add --overwrite")
+    listener = merge(load(recipe, model))
+    with atomic_folder(out) as aside:
+        listener.save(aside)
 
 
 def only(recipe: Recipe, stage: str | None, path: str | None) -> Recipe:

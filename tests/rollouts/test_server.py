@@ -1,5 +1,6 @@
 """The server engine against a real server that loses, delays, cuts and mixes up what it answers."""
 
+import asyncio
 import base64
 import io
 import json
@@ -571,3 +572,12 @@ def test_options_that_cannot_be_are_refused(options, checkpoint, faulty, tmp_pat
     listener = graft.Model().load(checkpoint, Wording(too_long="trim"))
     with pytest.raises(ConfigError, match="hears whole clips"):
         ServerEngine(listener, options(), tmp_path)
+
+
+def test_it_answers_where_an_event_loop_is_running_already(listener, prompts, faulty, options, said, tmp_path):
+    """A notebook's cell runs inside of a loop, and so does whatever follows playwright's synchronous interface."""
+
+    async def cell():
+        return ServerEngine(listener, options(), tmp_path).roll(prompts, 2, DRAWN, 0)
+
+    assert wrong(prompts, asyncio.run(cell()), said) == []

@@ -22,7 +22,8 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +68,17 @@ class Adapter:
     """What it is asked for by; the policy's fingerprint stands in it."""
     folder: str
     """Where the server finds it."""
+
+
+def complete(work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` to its end, in a thread of its own where the caller has an event loop already, as notebooks do."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(asyncio.run, work).result()
 
 
 class ServerEngine:
@@ -115,7 +127,7 @@ class ServerEngine:
                     "them to freeze or adapt (model.audio, model.projector …)"
                 )
         adapter = Adapter(name, str(path))
-        asyncio.run(self._swap(adapter, older))
+        complete(self._swap(adapter, older))
         self.policy, self.adapter = policy, adapter
         self._groups.clear()
         return name
@@ -188,7 +200,7 @@ class ServerEngine:
         requests = self._requests(prompts, group, call, seed)
         missing = [request for request in requests if journal.reply(request.key) is None]
         if missing:
-            asyncio.run(_Call(self, journal, sampling, missing, len(requests)).run())
+            complete(_Call(self, journal, sampling, missing, len(requests)).run())
         groups: list[list[Rollout]] = [[] for _ in prompts]
         for request in requests:
             if (row := journal.reply(request.key)) is not None:
