@@ -13,6 +13,7 @@ setup: $(VENV)/.dev
 
 quickstart: $(VENV)/.runtime
 	$(BIN)/auscult run quickstart
+	@echo "source $(BIN)/activate, and auscult is found"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -51,7 +51,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["rest", "quickstart", "--model", "x"], "has no stage rest"),
         (["rest", "digits_rest"], "--model DIR"),
         (["run", "digits_rest", "--rest.correct", "choice"], "the rewards are exact, form"),
-        (["eval", "quickstart", "--model", "/nowhere"], "no config.json"),
+        (["eval", "quickstart", "--model", "/nowhere"], "there is no model in"),
         (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
         (["run", "quickstart", "--device", "cuda"], "no GPU"),
         (["data", "check", "/nowhere.jsonl"], "/nowhere.jsonl"),
@@ -275,3 +275,20 @@ def test_your_own_questions_about_your_own_files_train_and_are_evaluated(tmp_pat
     said = auscult("run", "sounds", "--out", str(tmp_path / "run"), "--json", "--data", data, *SMALL[2:])
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["results"]["grpo"]["n"] in range(2, 6)
+
+
+def test_a_mistake_leaves_no_folder_that_refuses_the_corrected_command(tmp_path):
+    wrong = auscult("run", "sounds", "--out", str(tmp_path / "run"))
+    assert wrong.returncode == 2
+    assert "esc10" in wrong.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_run_can_be_looked_at(tmp_path, whole):
+    out, _ = whole
+    for name in ("config.yaml", "environment.json", "results_start.json"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_bytes((out / name).read_bytes())
+    said = auscult("report", str(tmp_path / "run"), "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["comparison"] == []

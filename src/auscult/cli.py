@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ Every setting of the recipe can be given as --key value, for example --train.lea
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads that wait must not keep a core busy: beside any other program torch becomes 20 times slower (measured).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _dispatch(arguments)
     except AuscultError as problem:
@@ -229,8 +232,6 @@ def _show(out: Path, figures: Mapping[str, Any], as_json: bool) -> None:
 
 def _quiet() -> None:
     """Libraries are silent; what must be known is said by us."""
-    import os
-
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from transformers.utils import logging

@@ -3,7 +3,9 @@ stderr."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -46,15 +48,27 @@ class Reporter:
             disable=self._log,
         )
         self._bar = None
+        self._stopped = False
+        self._before: Any = None
 
     def __enter__(self) -> Reporter:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
         self._bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, *_: object) -> None:
+        self._stopped = True
+        raise KeyboardInterrupt
 
     def __call__(self, what: str, done: int, total: int, figures: Mapping[str, Any]) -> None:
+        if self._stopped:  # Python swallows an interrupt that comes while it finalises an object
+            raise KeyboardInterrupt
         now = time.monotonic()
         if what != self._what:
             # The first call comes when its first piece is done, so the rate counts from there.

@@ -22,7 +22,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,15 +109,16 @@ def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool 
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
+    work = _Work.of(recipe)  # what cannot be begun leaves no folder that refuses the corrected command
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
-                _stages(recipe, opened, command, lambda *_: None)
+                _stages(recipe, work, opened, command, lambda *_: None)
             leave()
             return {}
         if not opened.finished:
             began = time.perf_counter()
-            _stages(recipe, opened, command, tell)
+            _stages(recipe, work, opened, command, tell)
             _clock(out / "environment.json", time.perf_counter() - began)
             write_page(out)
             opened.finish()
@@ -125,12 +126,31 @@ def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool 
     return summary(out)
 
 
-def _stages(recipe: Recipe, opened: Run, command: str, tell: Tell) -> None:
-    out = opened.path
-    train, heldout = recipe.data.split("train", recipe.seed), recipe.data.split("heldout", recipe.seed)
-    held = listed(heldout, recipe.evaluate.limit)
-    if train.size is not None:
-        assert_disjoint([train[index] for index in range(train.size)], held)
+@dataclass(frozen=True)
+class _Work:
+    """What a recipe is about, found before anything is written."""
+
+    train: Samples
+    """What is trained on."""
+    held: Sequence[Sample]
+    """What is not."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> _Work:
+        """Opens the data; raises the errors of data, device and model path that a user can mend."""
+        device(recipe.device)
+        path = recipe.model.path
+        if path is not None and path.startswith(("/", "./", "../", "~")) and not Path(path).exists():
+            raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
+        train = recipe.data.split("train", recipe.seed)
+        held = listed(recipe.data.split("heldout", recipe.seed), recipe.evaluate.limit)
+        if train.size is not None:
+            assert_disjoint([train[index] for index in range(train.size)], held)
+        return cls(train, held)
+
+
+def _stages(recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell) -> None:
+    out, train, held = opened.path, work.train, work.held
     model = out / "model"
     _begin(recipe, train, model)
     labels = ["start"]

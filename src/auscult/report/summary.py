@@ -14,10 +14,11 @@ def summary(out: Path) -> dict[str, Any]:
         for found in (json.loads(p.read_text()) for p in sorted(out.glob("results_*.json")))
         if "label" in found
     }
+    compared = out / "results_comparison.json"  # not there yet when the run was stopped
     return {
         "run": str(out),
         "report": str(out / "report.html"),
         "results": dict(sorted(results.items(), key=lambda item: item[1]["order"])),
-        "comparison": json.loads((out / "results_comparison.json").read_text()),
+        "comparison": json.loads(compared.read_text()) if compared.exists() else [],
         "seconds": json.loads((out / "environment.json").read_text()).get("seconds"),
     }
