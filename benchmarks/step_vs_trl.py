@@ -5,7 +5,7 @@ own process, TRL's Trainer by the clock between its steps, auscult's by `train.l
 both sides. The vision tower is frozen, as it usually is, unless --train-tower. Its rows (images encoded) and the calls
 of the image processor are counted by hooks on both sides.
 
-    python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--kl 0] [--steps 6]
+    python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--steps 6]
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def trl(options: argparse.Namespace) -> dict[str, float]:
             num_generations=options.group,
             max_completion_length=options.reply,
             num_iterations=options.iterations,
-            beta=options.kl,
+            beta=0.0,
             learning_rate=RATE,
             temperature=1.0,
             max_steps=options.steps * options.iterations,
@@ -177,7 +177,6 @@ def auscult(options: argparse.Namespace) -> dict[str, float]:
         group=options.group,
         max_tokens=options.reply,
         passes=options.iterations,
-        kl=options.kl,
         learning_rate=RATE,
         rewards={f"{__file__}:score": 1.0},
     )
@@ -210,7 +209,6 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=2, help="prompts a step (default: 2)")
     parser.add_argument("--reply", type=int, default=64, help="tokens of every reply (default: 64)")
     parser.add_argument("--iterations", type=int, default=1, help="optimiser steps on a batch (default: 1)")
-    parser.add_argument("--kl", type=float, default=0.0, help="weight of the divergence (default: 0)")
     parser.add_argument("--steps", type=int, default=6, help="steps measured, the first one left out (default: 6)")
     parser.add_argument("--train-tower", action="store_true", help="train the vision tower and projector too")
     parser.add_argument("--side", choices=["trl", "auscult"], help=argparse.SUPPRESS)
@@ -223,9 +221,7 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
         found[side] = json.loads(done.stdout.splitlines()[-1])
-    settings = {
-        name: getattr(options, name) for name in ("group", "prompts", "reply", "iterations", "kl", "train_tower")
-    }
+    settings = {name: getattr(options, name) for name in ("group", "prompts", "reply", "iterations", "train_tower")}
     ratio = round(found["trl"]["seconds"] / found["auscult"]["seconds"], 2)
     print(json.dumps({"benchmark": "step_vs_trl", **settings, "image_tokens": TOKENS, "ratio": ratio, **found}))
 
