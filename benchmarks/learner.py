@@ -13,6 +13,7 @@ same replies, same loss. The gradients are compared first, then medians of inter
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import json
 import statistics
@@ -147,6 +148,7 @@ def peak(listener: Listener, step: Callable[[], object]) -> float:
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what the step before has freed goes back, or it would hide this one's
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins at what is resident now
     before = _resident("VmRSS")
     step()

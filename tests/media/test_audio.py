@@ -8,6 +8,7 @@ import os
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -25,8 +26,6 @@ from auscult.media.audio import (
     fit,
     read_header,
 )
-
-av = pytest.importorskip("av", reason="the development extra installs PyAV")
 
 RATE = 16_000
 SHORT = (  # of every format, small enough to be cut hundreds of times

@@ -22,7 +22,7 @@ from auscult.train.options import Train
 
 with warnings.catch_warnings():  # TRL and what it imports warn of their own dependencies
     warnings.simplefilter("ignore")
-    trl = pytest.importorskip("trl", reason="trl is a development extra: pip install trl==1.16.0")
+    import trl
     from datasets import Dataset
 
 MAX_TOKENS = 9
