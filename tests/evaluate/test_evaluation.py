@@ -3,12 +3,13 @@
 import pytest
 
 from auscult.core.errors import DataError
-from auscult.core.types import Audio, Parsed, Rollout, Sample, Turn
-from auscult.evaluate import evaluation
+from auscult.core.types import Audio, Outcome, Parsed, Rollout, Sample, Turn
 from auscult.evaluate.evaluation import (
+    Evaluation,
+    Guess,
     clusters,
     evaluate,
-    majority,
+    guesses,
     outcome,
     read_outcomes,
     shuffled,
@@ -75,13 +76,30 @@ def test_silence_is_as_long_as_what_it_replaces(samples, testdata):
     assert len(silenced(samples[0]).media[0].wave) == len(samples[0].media[0].wave)
 
 
-def test_majority_is_by_task(heard):
-    def sample(number, task, answer):
-        made = heard(number, answer=answer)
-        return Sample(made.id, made.turns, (answer,), made.choices, tags={"task": task})
+def asked(task, answers, choices=()):
+    return Sample("q", (Turn("user", ("?",)),), answers, choices, tags={"task": task})
 
-    samples = [sample(n, "a", "1") for n in range(4)] + [sample(n, "b", "123"[n % 3]) for n in range(3)]
-    assert majority(samples) == pytest.approx(5 / 7)
+
+def test_majority_is_the_best_constant_of_each_kind_of_question(listener):
+    yes_no, three = ("yes", "no"), ("a", "b", "c")
+    samples = [asked("presence", ("yes",), yes_no)] * 3 + [asked("presence", ("no",), yes_no)]
+    samples += [asked("letter", (answer,), three) for answer in three]
+    samples += [asked("sum", ("5",))] * 2 + [asked("sum", ("Six",)), asked("sum", ("seven", "5."))]
+    found = evaluate(says(listener, lambda sample: "5"), listener, samples, Evaluate(), seed=0, unheard=False).to_dict()
+    guessed = {task: row["baselines"] for task, row in found["by"]["task"].items()}
+    assert guessed == {
+        "presence": {"chance": 0.5, "majority": 0.75},
+        "letter": {"chance": pytest.approx(1 / 3), "majority": pytest.approx(1 / 3)},
+        "sum": {"chance": None, "majority": 0.75},
+    }
+    assert found["baselines"] == {"chance": None, "majority": pytest.approx((3 + 1 + 3) / 11)}
+
+
+def test_always_the_same_option_is_a_constant_guess_too():
+    """Options that differ from question to question: no text is common, but the first option is mostly right."""
+    samples = [asked("", (f"right {n}",), (f"right {n}", f"wrong {n}")) for n in range(3)]
+    samples += [asked("", ("B",), ("wrong", "right"))]
+    assert guesses(samples)[""] == Guess(0.5, 0.75)
 
 
 def test_samples_files_read_back(tmp_path, listener, samples):
@@ -92,10 +110,20 @@ def test_samples_files_read_back(tmp_path, listener, samples):
 
 def test_one_group_for_all_rows_clusters_by_row(samples):
     def row(number, group):
-        return evaluation.Outcome(str(number), "", "", "", Parsed("1"), True, group, {})
+        return Outcome(str(number), "", "", "", Parsed("1"), True, group, {})
 
     assert clusters([row(0, "theo"), row(1, "theo")]) == ["0", "1"]
     assert clusters([row(0, "a"), row(1, "a"), row(2, "b")]) == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "right", "known"), [("xxxx", "1010", False), ("xxyy", "1111", False), ("xxyy", "1011", True)]
+)
+def test_an_error_that_nothing_can_be_seen_of_is_none_and_not_zero(groups, right, known):
+    rows = [Outcome(str(n), "", "", "", Parsed("1"), right[n] == "1", groups[n], {}) for n in range(4)]
+    found = Evaluation(tuple(rows), {}, {"": Guess(None, 0.5)}).to_dict()
+    assert (found["clustered_se"] is not None) is known
+    assert found["clusters"] == len(set(groups))
 
 
 def test_a_sample_without_a_gold_answer_is_an_error_and_not_wrong(heard):

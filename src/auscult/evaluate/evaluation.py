@@ -4,7 +4,8 @@ Every row counts: a reply without a readable answer is wrong, and why it has non
 the run's form, the same object that wrote the demonstrations and that the rewards read. Beside every accuracy stand
 
     chance     guessing uniformly among the options (None when there is a question without options)
-    majority   always the commonest gold answer of the question's task: the best that can be had without listening
+    majority   the best constant guess for each kind of question (its task): always the same answer, or always the same
+               place among the options. It is read off the held-out answers, so on few questions it is a little too good
     shuffled   the same model, each question asked about another sample's media
     silence    the same model, the media replaced by silence of the same length
 
@@ -15,14 +16,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from auscult.core.answer import normal, read_answer
 from auscult.core.errors import DataError
 from auscult.core.runs import read_jsonl, write_text
 from auscult.core.seeds import derive, rng
@@ -44,6 +47,16 @@ Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class Guess:
+    """How often questions are answered rightly without a model."""
+
+    chance: float | None
+    """By guessing uniformly among the options; None when a question has none."""
+    majority: float
+    """By the best constant guess: an answer, or a place among the options."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a model said of the held-out samples, with and without hearing them."""
 
@@ -51,35 +64,36 @@ class Evaluation:
     """One for each sample, in order."""
     unheard: dict[str, tuple[Outcome, ...]]
     """The same samples asked with `shuffled` media and with `silence`."""
-    chance: float | None
-    """Accuracy of guessing among the options."""
-    majority: float
-    """Accuracy of each task's commonest answer."""
+    guesses: Mapping[str, Guess]
+    """By task (`` for questions without one): what can be had without a model."""
 
     def to_dict(self) -> dict[str, Any]:
         """What a results file holds."""
-        correct = [outcome.correct for outcome in self.outcomes]
-        clustered = clusters(self.outcomes)
-        tasks = sorted({outcome.tags.get("task", "") for outcome in self.outcomes} - {""})
+        groups = [outcome.group for outcome in self.outcomes]
+        error = clustered_se([outcome.correct for outcome in self.outcomes], groups)
+        tasks = {
+            task: [o for o in self.outcomes if o.tags.get("task") == task] for task in sorted(self.guesses) if task
+        }
         return {
             "scorer": "choice",
             **proportion(self.outcomes),
-            "clustered_se": clustered_se(correct, clustered) if len(set(clustered)) > 1 else None,
-            "clusters": len(set(clustered)),
+            "clustered_se": error if error > 1e-9 else None,  # NaN for one group; 0 where all groups are alike
+            "clusters": len(set(groups)),
             "unparsed": dict(Counter(o.parsed.problem for o in self.outcomes if o.parsed.problem)),
             "by": {
-                "task": {task: proportion([o for o in self.outcomes if o.tags.get("task") == task]) for task in tasks}
+                "task": {
+                    task: {**proportion(rows), "baselines": asdict(self.guesses[task])} for task, rows in tasks.items()
+                }
             },
             "baselines": {
-                "chance": self.chance,
-                "majority": self.majority,
+                **asdict(overall(self.guesses, [outcome.tags.get("task", "") for outcome in self.outcomes])),
                 **{name: proportion(outcomes) for name, outcomes in self.unheard.items()},
             },
         }
 
 
 def clusters(outcomes: Sequence[Outcome]) -> list[str]:
-    """What errors are clustered by: the samples' groups, or each row for itself when all rows share one group."""
+    """What a paired bootstrap draws: the samples' groups, or each row for itself when all rows share one group."""
     groups = [outcome.group for outcome in outcomes]
     return groups if len(set(groups)) > 1 else [outcome.id for outcome in outcomes]
 
@@ -110,8 +124,7 @@ def evaluate(
     return Evaluation(
         outcomes,
         {name: ask(name, asked) for name, asked in without.items()},
-        statistics.chance(len(sample.choices) for sample in samples),
-        majority(samples),
+        guesses(samples),
     )
 
 
@@ -197,12 +210,36 @@ def listed(samples: Samples, limit: int | None) -> list[Sample]:
 # -- baselines ---------------------------------------------------------------------------------------------------------
 
 
-def majority(samples: Sequence[Sample]) -> float:
-    """Share of questions whose gold answer is the commonest of their task."""
-    tasks: dict[str, list[str]] = {}
+def guesses(samples: Sequence[Sample]) -> dict[str, Guess]:
+    """What can be had of each kind of question, by its task, without a model."""
+    kinds: dict[str, list[Sample]] = {}
     for sample in samples:
-        tasks.setdefault(sample.tags.get("task", ""), []).append(sample.answers[0])
-    return sum(len(golds) * statistics.majority(golds)[1] for golds in tasks.values()) / len(samples)
+        kinds.setdefault(sample.tags.get("task", ""), []).append(sample)
+    return {
+        task: Guess(
+            statistics.chance(len(sample.choices) for sample in alike),
+            statistics.majority([constants(sample) for sample in alike]),
+        )
+        for task, alike in kinds.items()
+    }
+
+
+def overall(guesses: Mapping[str, Guess], tasks: Sequence[str]) -> Guess:
+    """The guesses for each kind of question together; `tasks` names the kind of each question."""
+    chances = [guesses[task].chance for task in tasks]
+    known = [chance for chance in chances if chance is not None]
+    return Guess(
+        math.fsum(known) / len(tasks) if len(known) == len(tasks) else None,
+        math.fsum(guesses[task].majority for task in tasks) / len(tasks),
+    )
+
+
+def constants(sample: Sample) -> set[str | int]:
+    """The constant guesses that a question accepts: texts, and places among its options (from 0)."""
+    if not sample.choices:
+        return {normal(answer) for answer in sample.answers}
+    accepted = {read_answer(answer, sample.choices).answer for answer in sample.answers} - {None}
+    return {guess for place, option in enumerate(sample.choices) if option in accepted for guess in (option, place)}
 
 
 def shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:

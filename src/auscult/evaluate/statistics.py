@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -121,16 +121,15 @@ def mcnemar_exact(only_before: int, only_after: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def majority(answers: Iterable[str]) -> tuple[str, float]:
-    """The most frequent answer (of equals, the first in the alphabet) and the accuracy of always giving it.
+def majority(accepted: Sequence[Collection[Hashable]]) -> float:
+    """Accuracy of the best constant guess: the one that most questions accept. `accepted` [N] holds what each accepts.
 
-    Raises ValueError when there are no answers.
+    Raises ValueError when there are no questions.
     """
-    counts = Counter(answers)
-    if not counts:
-        raise ValueError("no answers, so none is the most frequent")
-    answer = min(counts, key=lambda text: (-counts[text], text))
-    return answer, counts[answer] / counts.total()
+    if not accepted:
+        raise ValueError("no questions, so no guess is the best")
+    counts = Counter(guess for guesses in accepted for guess in set(guesses))
+    return max(counts.values(), default=0) / len(accepted)
 
 
 def chance(choices: Iterable[int]) -> float | None:
