@@ -23,7 +23,8 @@ from torch import Tensor
 from auscult.core.seeds import rng
 from auscult.core.types import Rollout, Sampling
 from auscult.models.fingerprint import fingerprint
-from auscult.models.listener import Listener, Prompt, select
+from auscult.models.listener import Listener, Prompt
+from auscult.rollouts.growing import growing
 
 THIN = 0.75
 """Finished replies leave the batch when fewer than this share of its rows still grow: each leaving copies the cache."""
@@ -73,19 +74,20 @@ class LocalEngine:
         listener = self.listener
         device = listener.device
         prefix = listener.prefill(prompts, "rollout")
-        prefix = prefix.rows(torch.arange(len(prompts), device=device).repeat_interleave(group))
+        asked = torch.arange(len(prompts), device=device).repeat_interleave(group)
+        cache, mask = growing(prefix.cache, asked), prefix.mask[asked]
+        newest, start = prefix.last[asked], prefix.start[asked]
         draws = draws.flatten(0, 1).to(device)
         stops = torch.tensor(sorted(listener.stop_ids), device=device)
-        rows = len(prefix.last)
+        rows = len(asked)
         tokens = torch.zeros(rows, sampling.max_tokens, dtype=torch.long, device=device)
         logps = torch.zeros(rows, sampling.max_tokens, device=device)
         lengths = torch.full((rows,), sampling.max_tokens, device=device)
         ended = torch.zeros(rows, dtype=torch.bool, device=device)
         alive = torch.arange(rows, device=device)
-        cache, mask, newest = prefix.cache, prefix.mask, prefix.last
         for step in range(sampling.max_tokens):
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-            hidden = listener.run_replies(newest[:, None], mask, prefix.start[alive, None] + step, cache)
+            hidden = listener.run_replies(newest[:, None], mask, start[alive, None] + step, cache)
             scores = listener.logits(hidden[:, -1]) / (sampling.temperature or 1.0)
             newest = choose(scores, draws[alive, step] if draws.numel() else None, sampling.top_p)
             tokens[alive, step] = newest
@@ -93,11 +95,11 @@ class LocalEngine:
             done = torch.isin(newest, stops) & ~ended[alive]
             lengths[alive[done]] = step + 1
             ended[alive[done]] = True
-            growing = (~ended[alive]).nonzero()[:, 0]
-            if not len(growing):
+            left = (~ended[alive]).nonzero()[:, 0]
+            if not len(left):
                 break
-            if len(growing) < THIN * len(alive):
-                alive, newest, mask, cache = alive[growing], newest[growing], mask[growing], select(cache, growing)
+            if len(left) < THIN * len(alive):
+                alive, newest, mask, cache = alive[left], newest[left], mask[left], growing(cache, left)
         told = zip(tokens.tolist(), logps.tolist(), lengths.tolist(), ended.tolist(), strict=True)
         rollouts = [
             self._rollout(prompts[row // group], reply[:length], values[:length], finished, policy)
