@@ -25,11 +25,14 @@ ROOM = 64
 class Growing(DynamicLayer):
     """A layer of keys and values [R, heads, L, D] that are the first L of a longer memory."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, layer: DynamicLayer, index: Tensor) -> None:
         """Begins with the rows `index` [R] of `layer`, which stays as it is."""
         super().__init__()
         self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
-        self._memory = [_roomy(held, index) for held in (layer.keys, layer.values)]
+        self._memory = [_roomy(held, index) for held in (layer.keys, layer.values) if held is not None]
         self._view(layer.get_seq_length())
 
     def update(
