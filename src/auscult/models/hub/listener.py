@@ -65,12 +65,15 @@ class HubListener(Listener):
 
     @cached_property
     def core(self) -> nn.Module:
-        """Towers and language model."""
-        return cast(nn.Module, self.model.model)
+        """Towers and language model; the whole model where they stand in it beside the head (the Thinkers of
+        transformers 5.17)."""
+        inner = cast(nn.Module, self.model.model)
+        return inner if hasattr(inner, "language_model") else self.model
 
     @property
     def language(self) -> PreTrainedModel:
-        return cast(Any, self.core).language_model
+        """The language model without its head."""
+        return cast(Any, self.core).language_model if self.core is not self.model else cast(Any, self.model).model
 
     @property
     def rate(self) -> int:
