@@ -20,6 +20,8 @@ from auscult.core.seeds import rng
 RATE = 16_000
 DIGITS = ("zero", "one", "two", "three", "four")
 TASKS = {"Which digit is said?": "digit", "How many knocks are there?": "count", "Which tone is higher?": "pitch"}
+GUESSED = {"digit": 0.2, "count": 0.2125, "pitch": 0.225}
+"""Accuracy of the best constant guess, by task."""
 REPLIES = {
     "right": "<think>The vowel is long and the clip ends in a nasal.</think>\n<answer>{gold}</answer>",
     "wrong": "<think>It sounds short.</think>\n<answer>{other}</answer>",
@@ -70,7 +72,8 @@ def result(label: str, order: int, right: dict[str, int], unparsed: dict[str, in
     return {
         "label": label, "order": order, "form": "think_answer", "scorer": "exact_choice", **share(correct, n),
         "clustered_se": 0.031, "clusters": 120, "unparsed": unparsed,
-        "by": {"task": {task: share(count, 80) for task, count in right.items()}},
+        "by": {"task": {task: {**share(count, 80), "baselines": {"chance": 0.2, "majority": GUESSED[task]}}
+                        for task, count in right.items()}},
         "baselines": {"chance": 0.2, "majority": 0.2125, "shuffled": share(50 + order, n), "silence": share(46, n)},
     }  # fmt: skip
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from auscult.core.errors import RunError
-from auscult.report.figures import Comparison, between, duration, figures_of, headline, percent, points, sentence
+from auscult.report.figures import Comparison, Result, Share
+from auscult.report.reading import figures_of
+from auscult.report.words import between, claim, duration, error, evidence, headline, percent, points, unheard
 
 Edit = Callable[[Path, Callable[[Any], None]], None]
 
@@ -20,7 +22,8 @@ def test_a_complete_run_is_read_in_time_order(run: Path) -> None:
     assert [result.label for result in found.results] == ["start", "sft", "grpo"]
     assert found.results[2].total.correct == 197
     assert found.results[2].by["task"]["pitch"].accuracy == 0.85
-    assert list(found.results[0].baselines) == ["chance", "majority", "shuffled", "silence"]
+    assert found.baselines_of("task", "pitch") == {"chance": Share(0.2), "majority": Share(0.225)}
+    assert list(found.results[0].total.baselines) == ["chance", "majority", "shuffled", "silence"]
     assert [stage.name for stage in found.stages] == ["sft", "grpo"]
     assert len(found.stages[1].curves["heldout/accuracy"].points) == 7
     assert len(found.rollouts) == 20
@@ -37,7 +40,7 @@ def test_parts_that_are_not_there_are_empty(run: Path) -> None:
     assert not found.results
     assert not found.comparisons
     assert not found.rollouts
-    assert all(not stage.curves for stage in found.stages)
+    assert not found.stages
     assert set(dict(found.environment).values()) == {None}
 
 
@@ -132,5 +135,29 @@ def test_words() -> None:
 
 def test_an_interval_that_includes_zero_is_said() -> None:
     pair = Comparison("sft", "grpo", 100, 0.02, (-0.04, 0.08), 0.62, 60, 8, 10, 22)
-    assert "includes 0: no difference is shown" in sentence(pair)
-    assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.620" in sentence(pair)
+    assert "includes 0: no difference is shown" in evidence(pair)
+    assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.620" in evidence(pair)
+    assert claim(pair) == "After GRPO against after SFT"
+
+
+def evaluated(label: str = "model", accuracy: float = 0.5, se: float | None = 0.03, groups: int = 12) -> Result:
+    total = Share(accuracy, (0.4, 0.6), 100, round(100 * accuracy))
+    return Result(label, 0, "think", "choice", total, se, groups, {}, {}, {})
+
+
+def test_a_clustered_error_says_what_it_is_clustered_by() -> None:
+    assert error(evaluated()) == ("3.0%", "12 groups")
+    assert error(evaluated(groups=100)) == ("3.0%", "every question its own group")
+    assert error(evaluated(se=None, groups=1)) == ("none", "not enough groups for a clustered error")
+    assert error(evaluated(se=None, accuracy=0.0)) == ("none", "all answers alike")
+
+
+def test_one_evaluated_model_needs_no_when() -> None:
+    assert headline([evaluated()]) == "Accuracy on 100 held-out questions: 50.0%."
+
+
+def test_clips_that_were_not_heard_as_they_are_are_told() -> None:
+    assert unheard({"clips": 1200, "trimmed_clips": 0, "chunked_clips": 0}) == ""
+    assert unheard({"clips": 1200, "silent_clips": 3, "trimmed_clips": 1}) == (
+        "of 1,200 clips 3 held nothing but silence, 1 was cut to the longest that the model hears"
+    )

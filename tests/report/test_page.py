@@ -46,7 +46,7 @@ def test_a_page_that_cannot_be_written_says_so_and_cleans_up(run: Path) -> None:
 
 def test_nothing_is_fetched_from_anywhere(run: Path) -> None:
     page = page_of(run)
-    assert re.findall(r'(?:src|href|data|action)="(?!data:audio/wav;base64,)', page) == []
+    assert re.findall(r'(?:src|href|data|action)="(?!data:audio/wav;base64,|#run")', page) == []
     assert "url(" not in page
     assert "@import" not in page
     assert "<script" not in page
@@ -60,8 +60,11 @@ def test_every_missing_part_is_said(run: Path) -> None:
         file.unlink()
     page = page_of(run)
     for part in ("Accuracy", "Accuracy and its baselines", "A paired comparison", "Accuracy by task",
-                 "Replies without an answer", "Curves of sft", "Curves of grpo", "Sampled rollouts"):  # fmt: skip
+                 "Replies without an answer", "Sampled rollouts"):  # fmt: skip
         assert f"{part}: not measured." in page
+    assert "Nothing was trained in this run." in page
+    (run / "grpo").mkdir()
+    assert "Curves of grpo: not measured." in page_of(run)
     assert page.count("not recorded") == 6
 
 
@@ -70,7 +73,70 @@ def test_an_expected_curve_or_baseline_that_was_not_measured_is_said(run: Path, 
     edit(run / "grpo" / "metrics.jsonl", lambda rows: [row.pop("heldout/accuracy", None) for row in rows])
     edit(run / "results_grpo.json", lambda row: row["baselines"].pop("silence"))
     edit(run / "results_sft.json", lambda row: row["by"]["task"].pop("count"))
-    assert page_of(run).count("not measured") == whole + 3
+    page = page_of(run)
+    assert page.count("not measured") == whole + 3
+    assert page.count("--train.check_every 50") == 1
+    assert page.count('<h4 dir="auto">Held-out accuracy</h4>') == 1
+
+
+def test_a_policy_gradient_loss_is_folded_away_and_no_title_is_a_raw_key(run: Path) -> None:
+    sft, grpo = page_of(run).split("<bdi>GRPO</bdi></h3>")
+    assert ">Loss<" in sft
+    assert ">Loss<" not in grpo
+    assert grpo.index("<details>") < grpo.index("Surrogate loss, near 0 by construction") < grpo.index("<code>loss<")
+    titles = re.findall(r"<h4[^>]*>([^<]+)<", sft + grpo)
+    assert [title for title in titles if "/" in title or "_" in title or title.islower()] == []
+
+
+def test_guessing_stands_beside_the_accuracy_of_each_task(run: Path) -> None:
+    page = page_of(run)
+    row = re.search(r"<tr><th[^>]*>pitch.*?</tr>", page, re.DOTALL)
+    assert row
+    assert ">Chance 20.0%<" in row[0]
+    assert ">Majority 22.5%<" in row[0]
+    assert row[0].count('class="guess" x1="22.50%"') == 3
+    assert "commonest answer of its kind of question" in page
+
+
+def test_clips_that_were_cut_are_told_where_they_counted(run: Path, edit: Edit) -> None:
+    assert "heard as it is" not in page_of(run)
+    edit(run / "results_sft.json", lambda row: row.update(media={"clips": 240, "trimmed_clips": 2}))
+    edit(run / "grpo" / "metrics.jsonl", lambda rows: [row.update({"media/silent_clips": 1}) for row in rows[:3]])
+    page = page_of(run)
+    assert "After SFT: of 240 clips 2 were cut to the longest that the model hears" in page
+    assert "heard as it is: 3 held nothing but silence." in page
+
+
+def test_a_clip_that_several_questions_are_about_is_embedded_once(run: Path, edit: Edit) -> None:
+    def share(rows: list[dict[str, Any]]) -> None:
+        rows[7]["media"] = rows[12]["media"] = rows[2]["media"]
+
+    edit(run / "rollouts" / "showcase.jsonl", share)
+    page = page_of(run)
+    assert page.count("<audio") == page.count("data:audio/wav;base64,") == 18
+    cards = [re.findall(r"Rollout scenes/heldout/0*(\d+)", card) for card in page.split('<div class="card heard')]
+    assert ["2", "7", "12"] in cards
+    assert sum(map(len, cards)) == 20
+
+
+def test_frames_of_which_no_file_is_kept_are_said_and_not_mixed_up(run: Path, edit: Edit) -> None:
+    frames = [{"kind": "frames", "file": None, "seconds": 3.0}]
+    edit(run / "rollouts" / "showcase.jsonl", lambda rows: [row.update(media=frames) for row in rows[:2]])
+    page = page_of(run)
+    assert "2 of 20 clips cannot be heard" in page
+    assert page.count('<div class="card heard">') == 20
+
+
+def test_the_page_of_one_evaluated_model_speaks_of_nothing_else(run: Path, edit: Edit) -> None:
+    for name in ("results_start.json", "results_sft.json", "results_comparison.json"):
+        (run / name).unlink()
+    for name in ("sft", "grpo"):
+        shutil.rmtree(run / name)
+    edit(run / "results_grpo.json", lambda row: row.update(label="model"))
+    page = page_of(run)
+    assert "<bdi>Model</bdi>" in page
+    assert "questions: 82.1%." in page
+    assert "paired comparison" not in page
 
 
 def test_clips_that_cannot_be_heard_are_named_on_the_card_and_counted_on_top(run: Path, edit: Edit) -> None:
@@ -104,8 +170,9 @@ def test_ungraded_is_not_zero(run: Path, edit: Edit) -> None:
 def test_a_measurement_nobody_foresaw_is_drawn_too(run: Path, edit: Edit) -> None:
     edit(run / "sft" / "metrics.jsonl", lambda rows: [row.update({"cache/hits": 3}) for row in rows])
     page = page_of(run)
-    assert "4 more measured quantities of sft" in page
-    assert "cache/hits" in page
+    assert "4 more measured quantities of SFT" in page
+    assert "Cache hits" in page
+    assert "<code>cache/hits</code>" in page
 
 
 def test_half_a_surrogate_pair_is_shown_by_its_escape(run: Path, edit: Edit) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from auscult.report.figures import BASELINES, Curve, Result, Share, between, percent
+from auscult.report.figures import Curve, Result, Share
+from auscult.report.words import BASELINES, between, percent, title_of
 
 Points = Sequence[tuple[float, float]]
 
@@ -27,8 +28,12 @@ BINS = 240
 """A path has two points a bin, its extremes: a million steps still draw every spike, in a few kilobytes."""
 NOISY = 30
 """From this many points on a curve is drawn thin, with its running mean on top."""
-PLOT_TOP, PLOT_HEIGHT = 14, 110
-"""Where the curves of a panel begin and how tall they are, pixels."""
+RARE = 0.1
+"""Fractions that stay below it are drawn on a scale of their own."""
+PLOT_TOP, PLOT_HEIGHT = 26, 110
+"""Where the curves of a panel begin, below the unit, and how tall they are, pixels."""
+GUTTER = 40
+"""What the style sheet leaves to the left of a plot for the numbers of its axis, pixels."""
 
 
 def accuracy_chart(results: Sequence[Result]) -> Markup:
@@ -49,17 +54,28 @@ def accuracy_chart(results: Sequence[Result]) -> Markup:
 
 
 def interval_strip(share: Share, style: int) -> Markup:
-    """One share on a line from 0 to 100 %, for a table cell; the cell says the number."""
+    """One share on a line from 0 to 100 %, with a tick at its majority, for a table cell; the cell says the number."""
     if share.accuracy is None:
         return Markup()
-    inside = _tag("line", "track", x1=0, x2="100%", y1=6, y2=6) + _dot(share, f"s{style % STYLES}", y=6, radius=3.5)
-    return _tag("svg", "strip", inside, height=12, aria_hidden="true")
+    parts = [_tag("line", "track", x1=0, x2="100%", y1=6, y2=6)]
+    majority = share.baselines.get("majority")
+    if majority and majority.accuracy is not None:
+        x = f"{100 * majority.accuracy:.2f}%"
+        parts.append(_tag("line", "guess", x1=x, x2=x, y1=0, y2=12))
+    return _tag(
+        "svg",
+        "strip",
+        _join([*parts, _dot(share, f"s{style % STYLES}", y=6, radius=3.5)]),
+        height=12,
+        aria_hidden="true",
+    )
 
 
-def curve_chart(curves: Sequence[Curve], *, unit: bool, spoken: str) -> Markup:
-    """Curves of one panel over steps. `unit` fixes the scale at 0 to 100 %, otherwise the data decide it."""
+def curve_chart(curves: Sequence[Curve], *, unit: str, spoken: str) -> Markup:
+    """Curves of one panel over steps. Fractions (unit `%`) are drawn from 0 to 100 %, or from 0 when all are rare."""
     steps = [step for curve in curves for step, _ in curve.points]
-    ticks = [0.0, 0.5, 1.0] if unit else _ticks([value for curve in curves for _, value in curve.points])
+    values = [value for curve in curves for _, value in curve.points]
+    ticks = _ticks(values) if unit != "%" else _fractions(values)
     low, high, first, last = ticks[0], ticks[-1], min(steps), max(steps)
 
     def place(points: Points) -> Points:
@@ -67,10 +83,10 @@ def curve_chart(curves: Sequence[Curve], *, unit: bool, spoken: str) -> Markup:
         width = (last - first) or 1.0
         return [(100 * (step - first) / width, 100 * (high - value) / (high - low)) for step, value in points]
 
-    parts: list[Markup] = []
+    parts = [_text("tick", unit, 0, 10, "start", -GUTTER)] if unit not in ("%", "") else []
     for tick in ticks:
         y = _pixel(100 * (high - tick) / (high - low))
-        words = f"{100 * tick:g}%" if unit else f"{tick:g}".replace("-", "\N{MINUS SIGN}")
+        words = f"{100 * tick:g}%" if unit == "%" else f"{tick:g}".replace("-", "\N{MINUS SIGN}")
         parts += [_tag("line", "grid", x1=0, x2="100%", y1=y, y2=y), _text("tick", words, 0, y + 4, "end", -7)]
     traces = [_trace(curve.points, place, f"l{at % STYLES}") for at, curve in enumerate(curves)]
     stretch = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
@@ -132,12 +148,14 @@ def _result_row(result: Result, style: int, y: int) -> tuple[Markup, int]:
     number = percent(result.total.accuracy)
     value = f"{number} ({between(result.total.interval)})" if result.total.interval else number
     drawn = [
-        _text("name", result.title, 0, y + 18),
+        _text("name", title_of(result.label), 0, y + 18),
         _text("value", value, 100, y + 18, "end"),
         _tag("line", "track", x1=0, x2="100%", y1=y + 34, y2=y + 34),
         _dot(result.total, f"s{style}", y=y + 34, radius=6.5),
     ]
-    asked = [(name, share) for name, share in result.baselines.items() if share.interval and share.accuracy is not None]
+    asked = [
+        (name, share) for name, share in result.total.baselines.items() if share.interval and share.accuracy is not None
+    ]
     drawn += [_wrong_audio(name, share, y + 52 + 17 * at) for at, (name, share) in enumerate(asked)]
     return _join(drawn), 58 + 17 * len(asked)
 
@@ -184,6 +202,11 @@ def _path(points: Points) -> str:
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
 
 
+def _fractions(values: Sequence[float]) -> list[float]:
+    """Ticks for fractions: 0 to 100 %, or less when all are rare."""
+    return _ticks([0.0, *values]) if 0 < max(values) < RARE else [0.0, 0.5, 1.0]
+
+
 def _ticks(values: Sequence[float]) -> list[float]:
     """Two to five round numbers that span the values; a flat curve stands in the middle."""
     low, high = min(values), max(values)
@@ -199,7 +222,12 @@ def _ticks(values: Sequence[float]) -> list[float]:
 
 def _baselines(results: Sequence[Result]) -> dict[str, Share]:
     """Measured baselines by name; where results differ, those of the last one."""
-    return {name: share for result in results for name, share in result.baselines.items() if share.accuracy is not None}
+    return {
+        name: share
+        for result in results
+        for name, share in result.total.baselines.items()
+        if share.accuracy is not None
+    }
 
 
 def _named(name: str, share: Share) -> str:
@@ -208,7 +236,7 @@ def _named(name: str, share: Share) -> str:
 
 def _spoken(results: Sequence[Result]) -> str:
     said = [
-        f"{result.title} {percent(result.total.accuracy)}, 95% interval {between(result.total.interval)}"
+        f"{title_of(result.label)} {percent(result.total.accuracy)}, 95% interval {between(result.total.interval)}"
         for result in results
     ]
     guesses = [_named(name, share) for name, share in _baselines(results).items()]

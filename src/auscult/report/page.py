@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +20,10 @@ import soundfile
 from markupsafe import Markup
 
 from auscult.core.errors import RunError
-from auscult.report import charts, figures
-from auscult.report.figures import BASELINES, STAGES, Clip, Curve, Figures, Iteration, Shown, Stage, figures_of
+from auscult.report import charts, words
+from auscult.report.figures import BASELINES, Clip, Figures, Shown
+from auscult.report.panels import number, panels_of
+from auscult.report.reading import figures_of
 
 MEDIA_TYPES = {
     ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg",
@@ -41,51 +42,6 @@ PROBLEMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class PanelKind:
-    """Which logged keys are drawn together."""
-
-    title: str
-    """Heading."""
-    keys: str
-    """Regular expression over whole keys; its group, if any, names the line."""
-    about: str
-    """What a reader should look for."""
-    expected: tuple[str, ...] = ()
-    """Stages in which its absence is said."""
-    unit: bool = False
-    """Values are fractions: scale 0 to 100 %."""
-
-
-SFT, GRPO = STAGES
-PANELS = (
-    PanelKind("Held-out accuracy", r"heldout/accuracy", "Questions that are never trained on.", (SFT, GRPO), True),
-    PanelKind("Reward", r"reward/(.+)/mean", "A part that falls while the total rises is traded away.", (GRPO,)),
-    PanelKind("Groups without a difference", r"reward/(.+)/flat_groups", "Nothing to learn from.", (GRPO,), True),
-    PanelKind("Reply length, tokens", r"length/(.+)", "Growth without accuracy: a reward is being gamed.", (GRPO,)),
-    PanelKind("Prompts by their rate of right replies", r"pass/(.+)", "What is solved teaches nothing.", (), True),
-    PanelKind("Replies by what became of them", r"replies/(.+)", "Failed and empty ones are not wrong.", (), True),
-    PanelKind("Loss", r"loss", "What the optimizer minimises.", (SFT, GRPO)),
-    PanelKind("Reward spread", r"reward/(.+)/std", "Standard deviation of the reward."),
-    PanelKind("Entropy", r"entropy", "Near zero, all replies to a prompt are the same."),
-    PanelKind("Sampler against learner", r"agreement/(.+)", "Log-probabilities of the same tokens; stays near zero."),
-    PanelKind("Gradient norm", r"grad_norm", "Before clipping."),
-)
-"""In the order of the page. Keys that no kind claims are drawn too, folded, one panel each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One small drawing of a stage; `drawing` is None when nothing was measured."""
-
-    title: str
-    about: str
-    drawing: Markup | None
-    legend: tuple[tuple[str, str], ...]
-    """(name, last value) of each line."""
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Player:
     """A clip as the page shows it: `source` holds it, or `trouble` says why it cannot be heard."""
 
@@ -94,19 +50,18 @@ class Player:
     wave: Markup | None = None
     trouble: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What to call it where it cannot be shown."""
+        return self.clip.file or self.clip.kind
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A sampled rollout with its clips."""
+    """The clips of a question, and all sampled rollouts that are about these clips: the page holds a clip once."""
 
-    shown: Shown
     players: tuple[Player, ...]
-
-    @property
-    def parts(self) -> list[tuple[str, str]]:
-        """Reward parts and their total in words; ungraded is not zero."""
-        parts = {**self.shown.parts, "total": self.shown.total}
-        return [(name, "not graded" if value is None else _number(value, False)) for name, value in parts.items()]
+    rollouts: tuple[Shown, ...]
 
 
 def write_page(run: Path) -> Path:
@@ -128,95 +83,41 @@ def write_page(run: Path) -> Path:
 
 def render(found: Figures, run: Path) -> str:
     """The page as text; media are read from `run`."""
-    cards = tuple(Card(shown, tuple(_player(run, clip) for clip in shown.media)) for shown in found.rollouts)
+    cards = _cards(run, found.rollouts)
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html")
-    return template.render(
+    )
+    environment.filters["unheard"] = words.unheard
+    return environment.get_template("page.html").render(
         run=found,
         cards=cards,
-        stages=[_drawn(stage, found.iterations) for stage in found.stages],
+        stages=[(stage, *panels_of(stage, found.iterations)) for stage in found.stages],
         clips=sum(len(card.players) for card in cards),
-        troubles=[(card.shown.id, player) for card in cards for player in card.players if player.trouble],
-        baselines=_baseline_names(found),
+        troubles=[(card.rollouts[0].id, player) for card in cards for player in card.players if player.trouble],
+        baselines=dict.fromkeys([*BASELINES, *(name for result in found.results for name in result.total.baselines)]),
         problems=PROBLEMS,
-        words=figures,
+        number=number,
+        words=words,
         draw=charts,
     )
-
-
-def _baseline_names(found: Figures) -> dict[str, str]:
-    """Every baseline that the page speaks of, with its title."""
-    measured = {name: name for result in found.results for name in result.baselines}
-    return {**BASELINES, **{name: BASELINES.get(name, name) for name in measured}}
-
-
-# -- curves -----------------------------------------------------------------------------------------------------------
-
-
-def _drawn(stage: Stage, iterations: Sequence[Iteration]) -> tuple[Stage, list[Panel], list[Panel]]:
-    """A stage with its panels, those of its iterations first, and with the panels of the keys that no kind claims."""
-    main, others = _panels(stage)
-    return stage, [*(_rates(one) for one in iterations if one.stage == stage.name), *main], others
-
-
-def _rates(iteration: Iteration) -> Panel:
-    """How many of a prompt's replies were right, over the prompts of an iteration, and what came of it."""
-    counts = {words: iteration.prompts[band] for band, words in figures.BANDS.items()}
-    if not counts["no rate"]:
-        del counts["no rate"]
-    title = f"Iteration {iteration.number}: {iteration.decision}"
-    about = f"Prompts by the share of their replies that was right. {figures.outcome(iteration)}"
-    spoken = f"{title}. " + ", ".join(f"{words}: {count} prompts" for words, count in counts.items()) + "."
-    return Panel(title, about, charts.histogram(counts, spoken=spoken), (), ())
-
-
-def _panels(stage: Stage) -> tuple[list[Panel], list[Panel]]:
-    """The panels of a stage, and those of the keys that no kind claims."""
-    left = dict(stage.curves)
-    main: list[Panel] = []
-    for kind in PANELS:
-        claimed = {key: match for key in left if (match := re.fullmatch(kind.keys, key))}
-        lines = {match[1] if match.groups() else kind.title: left.pop(key) for key, match in claimed.items()}
-        if lines or stage.name in kind.expected:
-            # The total leads: it is the line that is trained on.
-            main.append(_panel(kind, dict(sorted(lines.items(), key=lambda item: item[0] != "total"))))
-    return main, [_panel(PanelKind(key, "", ""), {key: curve}) for key, curve in left.items()]
-
-
-def _panel(kind: PanelKind, lines: Mapping[str, Curve]) -> Panel:
-    drawn = {name: curve for name, curve in lines.items() if curve.points}
-    notes = [
-        f"{name}: {curve.not_finite} rows are not finite numbers." for name, curve in lines.items() if curve.not_finite
-    ]
-    if not drawn:
-        return Panel(kind.title, kind.about, None, (), tuple(notes))
-    curves = list(drawn.values())
-    unit = kind.unit and all(0 <= value <= 1 for curve in curves for _, value in curve.points)
-    named = len(drawn) > 1 or kind.title not in drawn
-    legend = tuple((name if named else "last", _last(curve, unit)) for name, curve in drawn.items())
-    spoken = f"{kind.title}. " + " ".join(_spoken(name, curve, unit) for name, curve in drawn.items())
-    return Panel(kind.title, kind.about, charts.curve_chart(curves, unit=unit, spoken=spoken), legend, tuple(notes))
-
-
-def _last(curve: Curve, unit: bool) -> str:
-    return _number(charts.smooth(curve.points)[-1][1], unit)
-
-
-def _spoken(name: str, curve: Curve, unit: bool) -> str:
-    (first, start), (last, end) = curve.points[0], curve.points[-1]
-    return f"{name}: {_number(start, unit)} at step {first:g}, {_number(end, unit)} at step {last:g}."
-
-
-def _number(value: float, unit: bool) -> str:
-    return figures.percent(value) if unit else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 # -- media ------------------------------------------------------------------------------------------------------------
 
 
+def _cards(run: Path, rollouts: Sequence[Shown]) -> list[Card]:
+    """A card for each clip, or set of clips, in order of appearance; a rollout without a file has its own."""
+    together: dict[object, list[Shown]] = {}
+    for at, shown in enumerate(rollouts):
+        files = tuple(clip.file for clip in shown.media)
+        together.setdefault(files if files and all(files) else at, []).append(shown)
+    return [Card(tuple(_player(run, clip) for clip in alike[0].media), tuple(alike)) for alike in together.values()]
+
+
 def _player(run: Path, clip: Clip) -> Player:
+    if clip.file is None:
+        return Player(clip, trouble="cannot be played: no file of it is kept")
     path, suffix = run / clip.file, PurePosixPath(clip.file).suffix.lower()
     # A run folder may come from elsewhere, and a page is passed on: no file from outside of the folder goes into it.
     if not path.resolve().is_relative_to(run.resolve()):

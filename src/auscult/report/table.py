@@ -1,7 +1,7 @@
 """The same figures as the page, for a terminal: accuracy with its baselines, the breakdown by task, the comparisons.
 
-Numbers and words come from `figures`, so that the terminal and the page cannot disagree. Everything is `Text`, never
-markup: a label such as `[red]` is printed as it stands.
+Numbers come from `reading` and words from `words`, so that the terminal and the page cannot disagree. Everything is
+`Text`, never markup: a label such as `[red]` is printed as it stands.
 """
 
 from __future__ import annotations
@@ -14,18 +14,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from auscult.report.figures import (
-    BASELINES,
-    Figures,
-    Result,
-    Share,
-    between,
-    figures_of,
-    headline,
-    percent,
-    sentence,
-    title_of,
-)
+from auscult.report.figures import Figures, Result, Share
+from auscult.report.reading import figures_of
+from auscult.report.words import BASELINES, between, claim, evidence, headline, percent, points, title_of
 
 
 def table(run: Path) -> RenderableType:
@@ -34,7 +25,9 @@ def table(run: Path) -> RenderableType:
     parts: list[RenderableType] = [Text(headline(found.results), style="bold")]
     if found.results:
         parts += [_accuracy(found.results), *(_breakdown(found, tag) for tag in found.breakdowns)]
-    parts += [Text(sentence(pair)) for pair in found.comparisons] or [Text("A paired comparison: not measured.")]
+    parts += [Text(f"{claim(pair)}: {points(pair.difference)} points. {evidence(pair)}") for pair in found.comparisons]
+    if not found.comparisons and len(found.results) != 1:
+        parts.append(Text("A paired comparison: not measured."))
     return Group(*parts)
 
 
@@ -47,9 +40,9 @@ def _accuracy(results: Sequence[Result]) -> Table:
     drawn = _columns("", results)
     drawn.add_row("Accuracy", *(Text(percent(result.total.accuracy), style="bold") for result in results))
     drawn.add_row("95% interval", *(Text(between(result.total.interval)) for result in results))
-    measured = dict.fromkeys([*BASELINES, *(name for result in results for name in result.baselines)])
+    measured = dict.fromkeys([*BASELINES, *(name for result in results for name in result.total.baselines)])
     for name in measured:
-        shares = [result.baselines.get(name) for result in results]
+        shares = [result.total.baselines.get(name) for result in results]
         drawn.add_row(Text(BASELINES.get(name, name)), *map(_cell, shares))
     drawn.add_row("No answer", *(Text(_unparsed(result)) for result in results))
     return drawn
@@ -60,9 +53,13 @@ def _breakdown(found: Figures, tag: str) -> RenderableType:
     if not values:
         return Text(f"Accuracy by {tag}: not measured.")
     drawn = _columns(f"By {tag}", found.results)
+    beside = [name for name in BASELINES if any(name in found.baselines_of(tag, value) for value in values)]
+    for name in beside:
+        drawn.add_column(Text(BASELINES[name]), justify="right")
     for value in values:
         rows = ", ".join(map(str, found.rows_of(tag, value)))
         shares = [result.by.get(tag, {}).get(value) for result in found.results]
+        shares += [found.baselines_of(tag, value).get(name) for name in beside]
         drawn.add_row(Text(f"{value} (n = {rows})" if rows else value), *map(_cell, shares))
     return drawn
 

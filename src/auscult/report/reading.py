@@ -1,0 +1,235 @@
+"""The one reader of a run folder: files in, frozen figures out.
+
+A run folder may lack any of its parts (a run that only evaluated has no curves), and a part that is not there is empty
+here and "not measured" on the page. A part that *is* there has to be right: a wrong type, an accuracy outside 0..1, a
+difference that its own counts contradict is a `RunError` that names file, line and key. Nothing is guessed or repaired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from auscult.core.errors import RunError
+from auscult.report.figures import (
+    BANDS,
+    BASELINES,
+    NOT_MEASURED,
+    STAGES,
+    Clip,
+    Comparison,
+    Curve,
+    Figures,
+    Iteration,
+    Result,
+    Share,
+    Shown,
+    Stage,
+)
+from auscult.report.record import Record, lines_of, list_of, object_of, text_of
+from auscult.report.words import duration
+
+ROUNDING = 1e-3
+"""How far a stated fraction may be from its own counts; files round to three digits or more."""
+
+
+def figures_of(run: Path) -> Figures:
+    """Everything a report needs from the run folder `run`; RunError names the file and the key that cannot be read."""
+    if not run.is_dir():
+        raise RunError(f"no run folder at {run}: give the folder that `auscult run` wrote")
+    figures = Figures(
+        name=run.resolve().name,
+        environment=_environment(run),
+        results=_results(run),
+        comparisons=tuple(map(_comparison, list_of(run, "results_comparison.json"))),
+        stages=_stages(run),
+        iterations=_iterations(run),
+        rollouts=tuple(map(_shown, lines_of(run, "rollouts/showcase.jsonl"))),
+        config=text_of(run, "config.yaml"),
+    )
+    measured = figures.results or figures.rollouts or any(stage.curves for stage in figures.stages)
+    if figures.config is None and not measured:
+        raise RunError(f"{run} holds no config.yaml, results or metrics: give the folder that `auscult run` wrote")
+    return figures
+
+
+def _results(run: Path) -> tuple[Result, ...]:
+    files = sorted(path.name for path in run.glob("results_*.json") if path.name != "results_comparison.json")
+    results = sorted((_result(object_of(run, file)) for file in files), key=lambda result: (result.order, result.label))
+    labels = [result.label for result in results]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise RunError(f"{run}: two results_*.json files have the label {twice[0]!r}; give each its own label")
+    return tuple(results)
+
+
+def _result(row: Record) -> Result:
+    return Result(
+        label=row.text("label"),
+        order=row.number("order"),
+        form=row.text("form"),
+        scorer=row.text("scorer"),
+        total=_share(row),
+        clustered_se=row.number_or_none("clustered_se"),
+        clusters=row.count("clusters") if "clusters" in row.values else None,
+        unparsed={reason: row.record("unparsed").count(reason) for reason in row.record("unparsed").values},
+        by={
+            tag: {value: _share(shares.record(value)) for value in shares.values}
+            for tag, shares in row.record("by").children()
+        },
+        media={what: row.record("media").count(what) for what in row.record("media").values},
+    )
+
+
+def _baseline(row: Record, name: str) -> Share:
+    """A baseline is a bare fraction when it is arithmetic, and an object when a model was asked."""
+    if row.values[name] is None:
+        return NOT_MEASURED
+    return _share(row.record(name)) if isinstance(row.values[name], dict) else Share(row.fraction(name))
+
+
+def _share(row: Record) -> Share:
+    baselines = row.record("baselines")
+    names = sorted(baselines.values, key=lambda name: BASELINES.index(name) if name in BASELINES else len(BASELINES))
+    beside = {name: _baseline(baselines, name) for name in names}
+    if row.values.get("accuracy") is None:
+        return Share(None, n=row.count("n") if "n" in row.values else None, baselines=beside)
+    accuracy, n = row.fraction("accuracy"), row.count("n")
+    correct = row.count("correct") if "correct" in row.values else None
+    if correct is not None and n and abs(correct / n - accuracy) > ROUNDING:
+        raise row.wrong("accuracy", f"is {accuracy}, but correct / n is {correct} / {n}")
+    interval = row.pair("interval", lowest=0.0, highest=1.0) if row.values.get("interval") is not None else None
+    return Share(accuracy, interval, n, correct, beside)
+
+
+def _comparison(row: Record) -> Comparison:
+    counts = [row.count(key) for key in ("both_right", "only_before", "only_after", "both_wrong")]
+    n, difference = row.count("n"), row.number("difference")
+    if sum(counts) != n:
+        raise row.wrong("n", f"is {n}, but the four counts add up to {sum(counts)}")
+    if n and abs((counts[2] - counts[1]) / n - difference) > ROUNDING:
+        raise row.wrong(
+            "difference", f"is {difference}, but (only_after - only_before) / n is {counts[2] - counts[1]} / {n}"
+        )
+    interval, p = row.pair("interval", lowest=-1.0, highest=1.0), row.fraction("mcnemar_p")
+    return Comparison(row.text("before"), row.text("after"), n, difference, interval, p, *counts)
+
+
+def _stages(run: Path) -> tuple[Stage, ...]:
+    logged = {str(path.parent.relative_to(run)) for glob in ("*", "*/*") for path in run.glob(f"{glob}/metrics.jsonl")}
+    begun = {stage for stage in STAGES if (run / stage).is_dir()}
+    known = {stage: at for at, stage in enumerate(STAGES)}
+    # What lies in a stage's folder, such as its iterations, follows it.
+    names = sorted({*begun, *logged}, key=lambda name: (known.get(name.partition("/")[0], len(known)), name))
+    return tuple(_stage(run, name) for name in names)
+
+
+def _iterations(run: Path) -> tuple[Iteration, ...]:
+    files = [str(path.relative_to(run)) for path in run.glob("*/iteration-*/manifest.json")]
+    found = [_iteration(file.partition("/")[0], object_of(run, file)) for file in files]
+    return tuple(sorted(found, key=lambda iteration: (iteration.stage, iteration.number)))
+
+
+def _iteration(stage: str, row: Record) -> Iteration:
+    prompts, replies, heldout = row.record("prompts"), row.record("replies"), row.record("heldout")
+    measured = bool(heldout.values)
+    return Iteration(
+        stage=stage,
+        number=row.count("iteration"),
+        prompts={band: prompts.count(band) for band in BANDS},
+        replies={kind: replies.count(kind) for kind in replies.values},
+        imitated=sum(band.count("replies") for _, band in row.record("kept").children()),
+        before=_share(heldout.record("before")),
+        after=_share(heldout.record("after")),
+        difference=heldout.number("difference") if measured else None,
+        interval=heldout.pair("interval", lowest=-1.0, highest=1.0) if measured else None,
+        decision=row.text("decision"),
+    )
+
+
+def _stage(run: Path, name: str) -> Stage:
+    values: dict[str, list[tuple[float, float]]] = {}
+    words: dict[str, None] = {}
+    for row in lines_of(run, f"{name}/metrics.jsonl"):
+        step = row.number("step")
+        for key, value in row.values.items():
+            if key == "step":
+                continue
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                values.setdefault(key, []).append((step, float(value)))
+            elif value is None:
+                values.setdefault(key, []).append((step, math.nan))
+            else:
+                words[key] = None
+    return Stage(name, {key: _curve(key, rows) for key, rows in values.items()}, tuple(words))
+
+
+def _curve(name: str, rows: list[tuple[float, float]]) -> Curve:
+    finite = tuple((step, value) for step, value in rows if math.isfinite(value))
+    return Curve(name, finite, len(rows) - len(finite))
+
+
+def _shown(row: Record) -> Shown:
+    return Shown(
+        id=row.text("id"),
+        question=row.text("question"),
+        choices=tuple(row.texts("choices")),
+        gold=row.text("gold"),
+        media=tuple(map(_clip, row.records("media"))),
+        prompt=row.text("prompt"),
+        reply=row.text("reply"),
+        answer=row.text_or_none("answer"),
+        problem=row.text_or_none("problem"),
+        parts={name: row.record("parts").number_or_none(name) for name in row.record("parts").values},
+        total=row.number_or_none("total"),
+        tags={name: _plain(value) for name, value in row.record("tags").values.items()},
+    )
+
+
+def _clip(row: Record) -> Clip:
+    kept = row.values.get("file", "") is not None
+    return Clip(row.text("kind"), row.text("file") if kept else None, row.number_or_none("seconds"))
+
+
+def _environment(run: Path) -> tuple[tuple[str, str | None], ...]:
+    row = object_of(run, "environment.json") if (run / "environment.json").is_file() else Record("environment.json", {})
+    known = {"command", "started", "seconds", "git", "hardware", "versions"}
+    seconds = row.number_or_none("seconds")
+    facts = {
+        "Command": row.text_or_none("command"),
+        "Started": row.text_or_none("started"),
+        "Took": None if seconds is None else duration(seconds),
+        "Code": _code(row.record("git").values),
+        "Hardware": _hardware(row.record("hardware").values),
+        "Versions": _plain(row.record("versions").values) or None,
+    }
+    others = {key.capitalize(): _plain(value) for key, value in row.values.items() if key not in known}
+    return (*facts.items(), *others.items())
+
+
+def _code(git: Mapping[str, Any]) -> str | None:
+    if not git.get("commit"):
+        return None
+    state = {True: ", with uncommitted changes", False: ", no uncommitted changes"}.get(git.get("dirty"), "")  # type: ignore[arg-type]
+    return f"commit {str(git['commit'])[:12]}{state}"
+
+
+def _hardware(found: Mapping[str, Any]) -> str | None:
+    words = {"cores": "{} cores", "memory_gib": "{} GiB memory", "cpu": "{}", "gpu": "{}"}
+    pieces = [
+        "no GPU" if key == "gpu" and not value else words.get(key, f"{key} {{}}").format(_plain(value))
+        for key, value in found.items()
+    ]
+    return ", ".join(pieces) or None
+
+
+def _plain(value: object) -> str:
+    """Any JSON value in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
