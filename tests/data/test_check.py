@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from auscult.core.errors import DataError
 from auscult.data.check import Report, check
 from auscult.data.sources.digits import Source as Digits
 from auscult.data.sources.jsonl import Source as Jsonl
+from auscult.data.sources.sounds import Source as Sounds
 from auscult.media.audio import content_hash
+from auscult.media.image import encode_png
 
 ROW = {"id": "1", "audio": "a.wav", "question": "What?", "answer": "dog", "choices": ["dog", "cat"]}
 
@@ -110,7 +113,7 @@ def test_a_recording_that_is_missing_costs_every_row_that_needs_it(folder: Path)
 
 
 def test_decoding_finds_what_headers_do_not_tell(folder: Path) -> None:
-    soundfile.write(folder / "silent.wav", np.zeros(100), 16_000)
+    soundfile.write(folder / "silent.wav", np.full(100, 9e-5), 16_000, subtype="FLOAT")
     soundfile.write(folder / "nan.wav", np.full(100, np.nan), 16_000, subtype="FLOAT")
     content = bytearray((folder / "b.flac").read_bytes())
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
@@ -158,7 +161,9 @@ def test_folders(folder: Path, testdata: Path) -> None:
     assert (found.kind, found.rows, found.sound_rows) == ("folder", 3, 2)
     assert [(problem.file, problem.row) for problem in found.problems] == [(str(folder / "c.mp3"), "")]
     assert found.notes == ("1 other files were left out: .txt (1)",)
-    assert check(testdata / "formats", decode=True).reasons == {"silent": 1}  # digital_silence.wav
+    assert check(testdata / "formats", decode=True).reasons == {
+        "silent": 2
+    }  # digital_silence.wav, and almost_silent.wav with its peak at -119 dB
     assert check(testdata / "esc10").tags["folder"].distinct == 10
 
 
@@ -169,6 +174,73 @@ def test_sources(folder: Path, testdata: Path) -> None:
     digits = check(Digits(root=str(testdata / "fsdd"), heldout=100), decode=True)
     assert (digits.rows, digits.problems, digits.majority) == (100, (), 0.1)
     assert digits.notes == ("the train split never ends and was left out",)
+
+
+def test_a_source_with_unusable_media_is_checked_to_its_end(folder: Path) -> None:
+    other = folder / "heldout.jsonl"
+    other.write_text(json.dumps({**ROW, "id": "h", "audio": "b.flac", "group": "h"}))
+    report(folder, ROW, {**ROW, "id": "2", "audio": "no.wav"}, {**ROW, "id": "3", "audio": "absent.wav"})
+    found = check(Jsonl(root=str(folder / "a.jsonl"), heldout=str(other)))
+    assert (found.rows, found.reasons) == (4, {"missing": 2})
+    assert found.problems[0].message.startswith(f"{folder / 'a.jsonl'}:2: ")
+
+
+def test_images_are_opened(folder: Path) -> None:
+    whole = encode_png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    (folder / "good.png").write_bytes(whole)
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("no picture")
+    images = [
+        *("good.png", "cut.png", "text.png", "none.png", "good.png"),
+        {"image": "good.png", "sha256": "0" * 64},
+        {"image": "good.png", "sha256": content_hash(folder / "good.png")},
+    ]
+    rows = [
+        {"id": str(n), "image": name, "question": f"{n % 4}?", "answer": "dog"} for n, name in enumerate(images)
+    ]  # the rows 0 and 4 ask the same of one image, the others do not
+    found = report(folder, *rows)
+    assert [(problem.row, problem.reason) for problem in found.problems] == [
+        ("3", "not_image"),
+        ("4", "missing"),
+        ("5", "question_repeats"),
+        ("6", "hash_differs"),
+    ]
+    assert (found.images, found.recordings) == ({"png": 2}, 0)
+    assert "images      2 files (headers read): png (2)" in found.lines()
+    assert report(folder, *rows, decode=True).reasons["torn"] == 1
+
+
+def test_names_without_a_recording_id_are_told(tmp_path: Path) -> None:
+    for name in ("dog/1-100-A", "dog/bark", "rain/2-200-A", "rain/drops"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / f"{name}.wav", np.ones(80) * 0.1, 8000)
+    for target in (tmp_path, Sounds(root=str(tmp_path))):
+        assert "2 of 4 names carry no recording id" in "\n".join(check(target).lines())
+    assert check(tmp_path / "dog").notes == ()  # no folder of class folders
+
+
+def test_other_files_are_told_what_they_are(folder: Path) -> None:
+    files = {
+        "recipe.yaml": ("name: mine\ndata:\n  source: jsonl\n", "settings and no data; check the file"),
+        "list.csv": ("path,label\na.wav,dog\n", "holds no JSON; .* takes samples in JSONL, .*one object a line"),
+        "object.json": ('{\n"data": []\n}', "one JSON object over many lines; write its rows"),
+    }
+    for name, (text, said) in files.items():
+        (folder / name).write_text(text)
+        with pytest.raises(DataError, match=said) as caught:
+            check(folder / name)
+        assert str(caught.value).startswith(f"{folder / name} ")
+    with pytest.raises(DataError, match=f"a single recording; .*auscult data check {folder}$"):
+        check(folder / "a.wav")
+    os.mkfifo(folder / "pipe.jsonl")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        check(folder / "pipe.jsonl")
+    (folder / "text").mkdir()
+    with pytest.raises(DataError, match=r"text holds no files; .*--data\.root"):
+        check(folder / "text")
+    (folder / "text" / "my rows.jsonl").touch()
+    with pytest.raises(DataError, match=r"auscult data check '.*my rows\.jsonl'$"):
+        check(folder / "text")
 
 
 def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_the_source_splits_by_recording_and_the_same_in_every_folder(tmp_path: P
     for folder in (tmp_path / "one", tmp_path / "two" / "deep"):
         folder.mkdir(parents=True)
         source = Source(root=str(questions(folder / "a.jsonl", 40)), heldout_share=0.3)
-        train, heldout = (source.split(name, 7).samples for name in ("train", "heldout"))
+        train, heldout = ([row.sample for row in source.rows(name, 7)] for name in ("train", "heldout"))
         assert len(train) + len(heldout) == 40
         assert not {sample.media for sample in train} & {sample.media for sample in heldout}
         ids.append([sample.id for sample in heldout])
@@ -174,7 +174,7 @@ def test_the_source_splits_by_recording_and_the_same_in_every_folder(tmp_path: P
 def test_two_files_must_not_share_a_group(tmp_path: Path) -> None:
     train = str(questions(tmp_path / "train.jsonl", 4, "theo"))
     apart = Source(root=train, heldout=str(questions(tmp_path / "apart.jsonl", 4, "lucas", first=10)))
-    assert apart.split("heldout", 0).size == 4
+    assert len(apart.rows("heldout", 0)) == 4
     with pytest.raises(DataError, match="theo"):
         Source(root=train, heldout=str(questions(tmp_path / "same.jsonl", 4, "theo", first=10))).split("train", 0)
     with pytest.raises(DataError, match=r"clip-0\.wav"):

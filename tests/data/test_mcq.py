@@ -28,7 +28,7 @@ def file(folder: Path, *rows: Any) -> Path:
 
 def one(folder: Path, **changes: Any) -> Sample:
     row = {key: value for key, value in {**ROW, **changes}.items() if value is not None}
-    return read(file(folder, row))[0][0]
+    return read(file(folder, row))[0][0].sample
 
 
 def heard(sample: Sample) -> list[str]:
@@ -125,12 +125,15 @@ def test_conversations(tmp_path: Path) -> None:
         {"from": "human", "value": "How many? (A) one (B) two"},
         {"from": "gpt", "value": "(B) two"},
     ]
-    sample = read(file(tmp_path, {"sound": "a.wav", "conversations": turns}))[0][0]
+    sample = read(file(tmp_path, {"sound": "a.wav", "conversations": turns}))[0][0].sample
     assert [turn.role for turn in sample.turns] == ["system", "user", "assistant", "user"]
     assert heard(sample) == ["Listen.", "a.wav", "What instrument?", "A piano.", "How many?"]
     assert (sample.id, sample.answers, sample.choices) == ("0", ("two",), ("one", "two"))
     unmarked = [turns[0], {"from": "human", "value": "What?"}, turns[2]]
-    assert heard(read(file(tmp_path, {"sound": "a.wav", "conversations": unmarked}))[0][0])[1:] == ["a.wav", "What?"]
+    assert heard(read(file(tmp_path, {"sound": "a.wav", "conversations": unmarked}))[0][0].sample)[1:] == [
+        "a.wav",
+        "What?",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -177,11 +180,11 @@ def test_questions_about_one_recording_stay_together(tmp_path: Path) -> None:
     rows = [{**ROW, "id": str(n), "sound": f"{'./' * (n % 2)}{n // 2}.wav", "speaker": f"s{n % 3}"} for n in range(40)]
     path = str(file(tmp_path, *rows))
     source = Source(root=path, heldout_share=0.25, audio_root="/somewhere")
-    train, heldout = (source.split(name, 0).samples for name in ("train", "heldout"))
+    train, heldout = (source.rows(name, 0) for name in ("train", "heldout"))
     assert (len(train), len(heldout)) == (30, 10)
-    assert all(part.path.startswith("/somewhere/") for sample in train for part in sample.media)  # type: ignore[union-attr]
-    elsewhere = Source(root=path, heldout_share=0.25).split("heldout", 0).samples
-    assert [sample.id for sample in elsewhere] == [sample.id for sample in heldout]
+    assert all(part.path.startswith("/somewhere/") for row in train for part in row.sample.media)  # type: ignore[union-attr]
+    elsewhere = Source(root=path, heldout_share=0.25).rows("heldout", 0)
+    assert [row.sample.id for row in elsewhere] == [row.sample.id for row in heldout]
     with pytest.raises(DataError, match="recordings are both in training and held out"):
         Source(root=path, heldout_share=0.3, group="speaker").split("train", 0)  # three speakers share recordings
     with pytest.raises(DataError, match="no `patient`"):
@@ -193,12 +196,12 @@ def test_a_benchmark_is_never_trained_on(tmp_path: Path, row: dict[str, Any]) ->
     source = Source(root=str(file(tmp_path, ROW, {**row, "id": "2"})))
     with pytest.raises(DataError, match="train on another file"):
         source.split("train", 0)
-    assert source.split("heldout", 0).size == 2
+    assert len(source.rows("heldout", 0)) == 2
 
 
 def test_mmau_is_read_whole(testdata: Path) -> None:
     source = Source(root=str(testdata / "text" / "mmau-test-mini.json"))
-    samples = source.split("heldout", 0).samples
+    samples = [row.sample for row in source.rows("heldout", 0)]
     assert len(samples) == 1000
     assert all(sample.answers[0] in sample.choices for sample in samples)
     assert {sample.tags["task"] for sample in samples} == {"sound", "music", "speech"}

@@ -1,17 +1,20 @@
 """What is in a data set, and what is wrong with it, before a GPU is rented: `auscult data check FILE`.
 
 Reads native JSONL, question lists in JSON, a folder of recordings, or a `Source`; goes on after every problem, and
-reports each with its reason, file and row. By default recordings are checked as far as their headers go (is it there,
-whole, long enough for its section?); `decode=True` decodes every one of them.
+reports each with its reason, file and row. By default recordings and images are checked as far as their headers go (is
+it there, whole, long enough for its section?); `decode=True` decodes every one of them.
 
 Problems of rows: `bad_row` (not in the shape of its format), `duplicate_id`, `no_media`, `no_question`, `no_answer`,
 `answer_not_a_choice`, `choices_repeat`, `contradiction` (same recording, question and choices, another answer),
 `question_repeats` (and the same answer), `duration_differs` (from what the row says).
-Problems of recordings: the reasons of `media.audio.REASONS`, `hash_differs`, and, when decoded, `silent`.
+Problems of recordings: the reasons of `media.audio.REASONS`, `hash_differs`, and, when decoded, `silent`; of images,
+those of `media.image.REASONS` and `hash_differs`.
 """
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,16 +25,17 @@ from typing import Any
 
 from auscult.core.answer import normal
 from auscult.core.errors import DataError, MediaError
-from auscult.core.types import Audio, Sample, Turn
+from auscult.core.types import Audio, Frames, Image, Sample, Turn
 from auscult.data import jsonl, rows
 from auscult.data.folders import walk
-from auscult.data.source import Source
-from auscult.data.sources import mcq
+from auscult.data.source import Source, Written
+from auscult.data.sources import mcq, sounds
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import group_of
-from auscult.media.audio import Header, check_section, content_hash, read_header
-from auscult.media.audio import decode as decode_audio
+from auscult.media import audio, image
 
+TAKEN = "samples in JSONL, a JSON list of questions, a folder of recordings, or the name of a recipe"
+"""What can be checked, for a person."""
 SHOWN = 3
 """Examples of each reason that `Report.lines` prints."""
 TOP = 20
@@ -87,7 +91,7 @@ class Report:
     kind: str
     """`jsonl`, `mcq`, `folder` or `source`."""
     decoded: bool
-    """Whether every recording was decoded, or only its header read."""
+    """Whether every recording and image was decoded, or only its header read."""
     rows: int
     """All rows, the bad ones included."""
     sound_rows: int
@@ -116,6 +120,8 @@ class Report:
     """Recordings by number of channels."""
     containers: Mapping[str, int]
     """Recordings by file format."""
+    images: Mapping[str, int]
+    """Different image files that could be opened, by format."""
     problems: tuple[Problem, ...]
     """All that is wrong, in order of the rows."""
     notes: tuple[str, ...] = ()
@@ -140,9 +146,12 @@ class Report:
     def _contents(self) -> Iterator[str]:
         yield f"{self.target}: {self.rows} rows ({self.kind}), {self.sound_rows} without a problem"
         yield f"groups      {self.groups}"
-        heard = "decoded" if self.decoded else "headers read"
-        yield f"recordings  {self.recordings} files ({heard}): {_listed(self.containers)}"
-        yield f"            rates {_listed(self.rates, ' Hz')}; channels {_listed(self.channels)}"
+        looked = "decoded" if self.decoded else "headers read"
+        if self.recordings or not self.images:
+            yield f"recordings  {self.recordings} files ({looked}): {_listed(self.containers)}"
+            yield f"            rates {_listed(self.rates, ' Hz')}; channels {_listed(self.channels)}"
+        if self.images:
+            yield f"images      {sum(self.images.values())} files ({looked}): {_listed(self.images)}"
         if self.durations:
             d = self.durations
             yield f"durations   {d.total / 3600:.2f} h; min {d.min:.2f} s, median {d.median:.2f} s, max {d.max:.2f} s"
@@ -187,10 +196,10 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """A recording, as far as it could be checked."""
+class _Seen:
+    """A recording or an image, as far as it could be checked."""
 
-    header: Header | None = None
+    header: audio.Header | image.Header | None = None
     seconds: float | None = None
     problems: tuple[tuple[str, str], ...] = ()
 
@@ -200,19 +209,19 @@ def check(
 ) -> Report:
     """Check a data file, a folder of recordings, or a source; `audio_root` is for question lists in JSON.
 
-    Recordings are read by `workers` threads. Raises DataError only when there is nothing to check at all: no such file,
-    no JSON, an empty list, a folder without recordings.
+    Media are read by `workers` threads. Raises DataError only when there is nothing to check at all: no such file, no
+    data file, an empty list, a folder without recordings.
     """
     kind, found, notes = _rows(target, audio_root)
-    media = _media(found)
+    media = dict.fromkeys(part for row in found for part in _parts(row))
     with ThreadPoolExecutor(workers) as pool:
-        heard = dict(zip(media, pool.map(lambda audio: _hear(audio, decode), media.values()), strict=True))
-    problems = [problem for row in found for problem in _own(row, heard)]
+        seen = dict(zip(media, pool.map(lambda part: _look(part, decode), media), strict=True))
+    problems = [problem for row in found for problem in _own(row, seen)]
     problems += _across(found)
     places = {(row.file, row.row): number for number, row in enumerate(found)}
     problems.sort(key=lambda problem: places[problem.file, problem.row])
     name = str(target) if not isinstance(target, Source) else type(target).__module__
-    return _report(name, kind, decode, found, heard, problems, notes)
+    return _report(name, kind, decode, found, seen, problems, notes)
 
 
 def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, list[_Row], tuple[str, ...]]:
@@ -222,12 +231,38 @@ def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, li
     if path.is_dir():
         found, others = _folder_rows(path)
         return "folder", found, others
-    if rows.read_text(path).lstrip().startswith("["):
+    if _text(path).lstrip().startswith("["):
         return "mcq", list(_mcq_rows(path, audio_root)), ()
     found = list(_native_rows(path))
     if not found:
         raise DataError(f"{path}: no rows; write one sample a line")
     return "jsonl", found, ()
+
+
+def _text(path: Path) -> str:
+    """The text of a data file. Raises DataError that says what another file is, and what to do with it."""
+    takes = f"`auscult data check` takes {TAKEN}"
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise DataError(f"{path} holds settings and no data; check the file or folder that its `data.root` names")
+    if path.suffix.lower() in EXTENSIONS:
+        command = shlex.join(["auscult", "data", "check", str(path.parent)])
+        raise DataError(f"{path} is a single recording; {takes}; check the folder that it lies in: {command}")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder; {takes}; write its rows into a file")
+    text = rows.read_text(path)
+    row = 'one object a line, such as {"id": "1", "audio": "a.wav", "question": "What?", "answer": "dog"}'
+    if text.strip() and not any(line.lstrip().startswith(("{", "[")) for line in text.split("\n")):
+        raise DataError(f"{path} holds no JSON; {takes}; write its rows as {row}")
+    if "\n" in text.strip() and _is_object(text):
+        raise DataError(f"{path} is one JSON object over many lines; write its rows as {row}, or as a list of them")
+    return text
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False  # rows of a line each, or a mistake that is told with its line
 
 
 def _native_rows(path: Path) -> Iterator[_Row]:
@@ -254,20 +289,31 @@ def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
     files = walk(path, (".*",))
     recordings = [file for file in files if file.suffix.lower() in EXTENSIONS]
     if not recordings:
-        raise DataError(f"{path}: {len(files)} files, but no recordings ({' '.join(EXTENSIONS)}); name another folder")
+        listed = [file for file in files if file.suffix.lower() in (".jsonl", ".json")]
+        named = f"file of samples, for example {shlex.join(['auscult', 'data', 'check', str(listed[0])])}"
+        raise DataError(
+            f"{path}: {len(files)} files, but no recordings ({' '.join(EXTENSIONS)}); name "
+            + (f"a {named}" if listed else "the folder that the recordings lie in")
+        )
     others = Counter(file.suffix or file.name for file in files if file.suffix.lower() not in EXTENSIONS)
     notes = (f"{sum(others.values())} other files were left out: {_listed(others)}",) if others else ()
     samples = [
         Sample(str(file), (Turn("user", (Audio(str(file)),)),), (), tags={"folder": file.parent.name})
         for file in recordings
     ]
-    return [_Row(sample.id, "", sample.id, sample) for sample in samples], notes
+    in_classes = [file for file in recordings if file.parent.parent == path]
+    return [_Row(sample.id, "", sample.id, sample) for sample in samples], (*notes, *sounds.split_note(in_classes))
 
 
 def _source_rows(target: Source) -> tuple[list[_Row], tuple[str, ...]]:
     found: list[_Row] = []
     notes: list[str] = []
+    if isinstance(target, sounds.Source):
+        notes += sounds.split_note([clip.path for clip in sounds.read(Path(target.root), target.ignore)])
     for name in ("train", "heldout"):
+        if isinstance(target, Written):  # not opened, which would end at the first medium that cannot be used
+            found += [_Row(name, str(n), row.where, row.sample) for n, row in enumerate(target.rows(name, 0))]
+            continue
         samples = target.split(name, 0)
         if samples.size is None:
             notes.append(f"the {name} split never ends and was left out")
@@ -276,44 +322,41 @@ def _source_rows(target: Source) -> tuple[list[_Row], tuple[str, ...]]:
     return found, tuple(notes)
 
 
-def _key(audio: Audio) -> tuple[Any, ...]:
-    return audio.path, audio.start, audio.end, audio.sha256
+def _parts(row: _Row) -> list[Audio | Image]:
+    return [part for part in row.sample.media if not isinstance(part, Frames)] if row.sample else []
 
 
 def _audios(row: _Row) -> list[Audio]:
-    return [part for part in row.sample.media if isinstance(part, Audio)] if row.sample else []
+    return [part for part in _parts(row) if isinstance(part, Audio)]
 
 
-def _media(found: Iterable[_Row]) -> dict[tuple[Any, ...], Audio]:
-    return {_key(audio): audio for row in found for audio in _audios(row)}
-
-
-def _hear(audio: Audio, decoded: bool) -> _Heard:
+def _look(part: Audio | Image, decoded: bool) -> _Seen:
+    header, seconds, problems = None, None, list[tuple[str, str]]()
     try:
-        header = read_header(audio)
-    except MediaError as error:
-        return _Heard(problems=((error.reason, str(error)),))
-    problems: list[tuple[str, str]] = []
-    seconds = None
-    try:
-        seconds = check_section(audio, header=header)
-        if decoded and not decode_audio(audio, header.rate).any():
-            problems.append(("silent", f"{audio.path} is silent from beginning to end; leave it out"))
-        if audio.path and audio.sha256 and content_hash(audio.path) != audio.sha256:
-            problems.append(("hash_differs", f"{audio.path} is not the file that was written down; fetch it again"))
+        if isinstance(part, Image):
+            header = image.read_header(part)
+            if decoded:
+                image.decode(part)
+        else:
+            header = audio.read_header(part)
+            seconds = audio.check_section(part, header=header)
+            if decoded and audio.silent(audio.decode(part, header.rate)):
+                problems.append(("silent", f"{part.path} is silent from beginning to end; leave it out"))
+        if part.path and part.sha256 and audio.content_hash(part.path) != part.sha256:
+            problems.append(("hash_differs", f"{part.path} is not the file that was written down; fetch it again"))
     except MediaError as error:
         problems.append((error.reason, str(error)))
-    return _Heard(header, seconds, tuple(problems))
+    return _Seen(header, seconds, tuple(problems))
 
 
-def _own(row: _Row, heard: Mapping[tuple[Any, ...], _Heard]) -> Iterator[Problem]:
+def _own(row: _Row, seen: Mapping[Audio | Image, _Seen]) -> Iterator[Problem]:
     """What is wrong with a row by itself."""
     sample = row.sample
     if sample is None:
         yield row.problem("bad_row", row.error)
         return
-    for audio in _audios(row):
-        yield from (row.problem(*problem) for problem in heard[_key(audio)].problems)
+    for part in _parts(row):
+        yield from (row.problem(*problem) for problem in seen[part].problems)
     if not row.row:  # a recording of a folder, which asks nothing
         return
     yield from (row.problem(*flaw) for flaw in rows.flaws(sample))
@@ -321,7 +364,7 @@ def _own(row: _Row, heard: Mapping[tuple[Any, ...], _Heard]) -> Iterator[Problem
         yield row.problem("no_answer", "nothing to learn from or to compare with; add the answer")
     if len(set(sample.choices)) < len(sample.choices):
         yield row.problem("choices_repeat", f"choices {list(sample.choices)} are not all different; make them differ")
-    stated, lengths = sample.tags.get("duration"), [heard[_key(audio)].seconds for audio in _audios(row)]
+    stated, lengths = sample.tags.get("duration"), [seen[part].seconds for part in _audios(row)]
     known = [seconds for seconds in lengths if seconds is not None]
     if stated is not None and known and len(known) == len(lengths):
         yield from _duration(row, stated, sum(known))
@@ -329,7 +372,7 @@ def _own(row: _Row, heard: Mapping[tuple[Any, ...], _Heard]) -> Iterator[Problem
 
 def _duration(row: _Row, stated: str, seconds: float) -> Iterator[Problem]:
     try:
-        wrong = abs(float(stated) - seconds) > DURATION_SLACK
+        wrong = not abs(float(stated) - seconds) <= DURATION_SLACK  # NaN too
     except ValueError:
         wrong = True
     if wrong:
@@ -360,14 +403,10 @@ def _across(found: Sequence[_Row]) -> Iterator[Problem]:
 
 def _question(sample: Sample) -> tuple[Any, ...]:
     turns = tuple(
-        (turn.role, *(part.casefold().strip() if isinstance(part, str) else _key_of(part) for part in turn.content))
+        (turn.role, *(part.casefold().strip() if isinstance(part, str) else part for part in turn.content))
         for turn in sample.turns
     )
     return turns, frozenset(sample.choices)
-
-
-def _key_of(part: Any) -> tuple[Any, ...]:
-    return _key(part) if isinstance(part, Audio) else (part.sha256,)
 
 
 def _answers(sample: Sample) -> frozenset[str]:
@@ -379,7 +418,7 @@ def _report(
     kind: str,
     decoded: bool,
     found: Sequence[_Row],
-    heard: Mapping[tuple[Any, ...], _Heard],
+    seen: Mapping[Audio | Image, _Seen],
     problems: Sequence[Problem],
     notes: tuple[str, ...],
 ) -> Report:
@@ -387,7 +426,9 @@ def _report(
     bad = {(problem.file, problem.row) for problem in problems}
     answers = Counter(normal(sample.answers[0]) for sample in samples if sample.answers)
     offered = [sample for sample in samples if sample.choices]
-    headers = {key[0] or key: known.header for key, known in heard.items() if known.header}
+    opened = {_file(part): known.header for part, known in seen.items()}
+    headers = [header for header in opened.values() if isinstance(header, audio.Header)]
+    images = [header for header in opened.values() if isinstance(header, image.Header)]
     return Report(
         target=target,
         kind=kind,
@@ -401,15 +442,21 @@ def _report(
         majority=max(answers.values()) / answers.total() if answers else None,
         chance=sum(1 / len(sample.choices) for sample in offered) / len(offered) if offered else None,
         positions=_positions(offered),
-        recordings=len({key[0] or key for key in heard}),
-        durations=_durations([heard[_key(audio)].seconds for row in found for audio in _audios(row)]),
-        rates=dict(Counter(header.rate for header in headers.values()).most_common()),
-        channels=dict(Counter(header.channels for header in headers.values()).most_common()),
-        containers=dict(Counter(header.container for header in headers.values()).most_common()),
+        recordings=len({_file(part) for part in seen if isinstance(part, Audio)}),
+        durations=_durations([seen[part].seconds for row in found for part in _audios(row)]),
+        rates=dict(Counter(header.rate for header in headers).most_common()),
+        channels=dict(Counter(header.channels for header in headers).most_common()),
+        containers=dict(Counter(header.container for header in headers).most_common()),
+        images=dict(Counter(header.container for header in images).most_common()),
         problems=tuple(problems),
         notes=notes,
         samples=tuple(row.sample for row in found if row.sample and (row.file, row.row) not in bad),
     )
+
+
+def _file(part: Audio | Image) -> Any:
+    """What stands for the file in counts: sections of one recording are one."""
+    return (type(part), part.path) if part.path else part
 
 
 def _tags(samples: Iterable[Sample]) -> dict[str, Tally]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -13,20 +14,37 @@ SHOWN = 5
 
 
 def walk(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
-    """All files below `root` in order of their paths, without those that `ignore` names.
+    """All files below `root` in order of their paths, without those that `ignore` names. Links to folders are followed.
 
-    A pattern of `ignore` fits a file, or a folder with all its files. Raises DataError when `root` holds no file.
+    A pattern of `ignore` fits a file, or a folder with all its files. Raises DataError when `root` holds no file, or
+    one whose name cannot be written down.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is no folder; set root to the folder that holds the recordings")
-
-    def ignored(path: Path) -> bool:
-        return any(fnmatchcase(part, pattern) for part in path.relative_to(root).parts for pattern in ignore)
-
-    files = sorted(path for path in root.rglob("*") if path.is_file() and not ignored(path))
+        raise DataError(f"{root} is no folder; name the folder that holds the recordings (--data.root)")
+    files = sorted(_below(root, ignore, (os.path.realpath(root),)))
     if not files:
-        raise DataError(f"{root} holds no files; set root to the folder that holds the recordings")
+        raise DataError(f"{root} holds no files; name the folder that holds the recordings (--data.root)")
+    for path in files:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{root}: the file name {os.fsencode(path)!r} is not UTF-8; rename the file") from error
     return files
+
+
+def _below(folder: Path, ignore: Sequence[str], above: tuple[str, ...]) -> Iterator[Path]:
+    """Everything that is no folder, links that lead nowhere too; `above` are the real paths of the folders around."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
+    for path in inside:
+        if any(fnmatchcase(path.name, pattern) for pattern in ignore):
+            continue
+        if not path.is_dir():
+            yield path
+        elif (real := os.path.realpath(path)) not in above:  # a link to a folder around it has nothing new
+            yield from _below(path, ignore, (*above, real))
 
 
 def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str) -> None:
@@ -36,5 +54,5 @@ def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str) -> None:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         raise DataError(
             f"{root}: {len(foreign)} files are not {wanted}: {names}{more}; "
-            "remove them or name them in `ignore`, for example ignore: ['.*', '*.md']"
+            "remove them or name them in `ignore`, for example --data.ignore \"['.*', '*.md']\""
         )

@@ -25,6 +25,7 @@ from auscult.core.errors import DataError
 from auscult.core.runs import write_text
 from auscult.core.types import Frames, Image, Media, Sample, Turn
 from auscult.data import rows
+from auscult.data.source import Row
 
 KEYS = ("id", "turns", "answers", "choices", "thought", "group", "tags")
 COMPACT_KEYS = ("id", "audio", "image", "question", "answer", "choices", "thought", "group", "tags")
@@ -52,17 +53,21 @@ def write(path: Path | str, samples: Iterable[Sample]) -> int:
 
 def read(path: Path | str) -> list[Sample]:
     """All samples of a file. Raises DataError with file, line and key for the first row that cannot be used."""
-    path = Path(path)
+    return [row.sample for row in read_rows(Path(path))]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All samples of a file with the lines on which they stand. Raises DataError as `read` does."""
     seen: set[str] = set()
-    samples: list[Sample] = []
+    found: list[Row] = []
     for number, text in lines(path):
         where = f"{path}:{number}"
         sample = sample_of(rows.load_json(text, where), where, path.parent)
         _check(sample, where, seen)
-        samples.append(sample)
-    if not samples:
+        found.append(Row(where, sample))
+    if not found:
         raise DataError(f"{path}: no rows; write one sample a line")
-    return samples
+    return found
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

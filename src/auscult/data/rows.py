@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,11 +24,18 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def load_json(text: str, where: str) -> Any:
-    """A JSON value. Keys that occur twice, NaN and Infinity are refused: no two readers take them alike."""
+    """A JSON value. What no two readers take alike is refused: keys that occur twice, NaN, Infinity, and characters of
+    which an escape spells only half."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        if "\\ud" in text.casefold():
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 20) : error.start]
+        raise DataError(f"{where}: half a character (a lone surrogate) after `{before}`; correct the escape") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: no valid JSON ({error}); correct it") from error
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -50,7 +57,9 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: no UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check the path (of a recipe's data: --data.root)"
+        ) from error
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:
@@ -101,9 +110,8 @@ def tags(value: Any, where: str) -> dict[str, str]:
     """`value` if it is an object of texts; none for null."""
     if value is None:
         return {}
-    return {
-        key: text(item, f"tags.{key}", where, blank=True) for key, item in mapping(value, f"{where}: `tags`").items()
-    }
+    found = mapping(value, f"{where}: `tags`").items()
+    return {text(key, "tags", where, blank=True): text(item, f"tags.{key}", where, blank=True) for key, item in found}
 
 
 def audio(value: Any, where: str, folder: Path) -> Audio:
@@ -125,6 +133,8 @@ def _file(row: Mapping[str, Any], key: str, where: str, folder: Path) -> str:
     path = text(required(row, key, where), key, where)
     if _URL.match(path):
         raise DataError(f"{where}: `{key}` is the address {path[:80]}; download it and name the file")
+    if "\0" in path:
+        raise DataError(f"{where}: `{key}` holds a zero character, which no file name has; correct it")
     return os.path.join(folder, path)
 
 
@@ -138,8 +148,8 @@ def _digest(row: Mapping[str, Any], where: str) -> str | None:
 def _seconds(value: Any, key: str, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise DataError(f"{where}: `{key}` is {value!r} instead of seconds from 0 on; write a number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
+        raise DataError(f"{where}: `{key}` is {value!r:.40} instead of seconds from 0 on; write a number")
     return float(value)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from auscult.core.seeds import rng
-from auscult.core.types import Sample
+from auscult.core.types import Image, Sample
+from auscult.data.headers import refuse_unusable
 
 Split = Literal["train", "heldout"]
 
@@ -47,7 +48,46 @@ class Source(ABC):
 
     @abstractmethod
     def split(self, name: Split, seed: int) -> Samples:
-        """The training or the held-out samples; no `group` is in both."""
+        """The training or the held-out samples; no `group` is in both.
+
+        What cannot be used is found here, as far as headers tell, and not when training comes to it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A sample as somebody wrote it down."""
+
+    where: str
+    """File and row as a person would look for them: `data.jsonl:17`."""
+    sample: Sample
+    """What it says; its media were not looked at."""
+    key: str = "audio"
+    """The key that names its recordings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(Source):
+    """A source that reads its samples from files of rows."""
+
+    @abstractmethod
+    def rows(self, name: Split, seed: int) -> list[Row]:
+        """The rows of a split. Raises DataError for the first one that cannot be used."""
+
+    @abstractmethod
+    def checked(self, name: Split) -> tuple[str, ...]:
+        """What `auscult data check` is given to look at a split's rows, their file first."""
+
+    def split(self, name: Split, seed: int) -> Listed:
+        """Raises DataError when a row cannot be used, and MediaError when a recording or an image cannot."""
+        rows = self.rows(name, seed)
+        found = [
+            (f"{row.where}: `{'image' if isinstance(media, Image) else row.key}`: ", media)
+            for row in rows
+            for media in row.sample.media
+        ]
+        refuse_unusable(found, *self.checked(name))
+        return Listed(tuple(row.sample for row in rows))
 
 
 def order(samples: Samples, start: int, count: int, seed: int) -> Sequence[Sample]:

@@ -12,22 +12,29 @@ from collections.abc import Iterable, Sequence
 
 from auscult.core.errors import DataError
 from auscult.core.seeds import derive
-from auscult.core.types import Audio, Sample
+from auscult.core.types import Frames, Sample
 
 SHOWN = 5
 """How many groups an error names."""
 
 
-def split_groups(groups: Sequence[str], share: float, seed: int, strata: Sequence[str] | None = None) -> frozenset[str]:
+def split_groups(
+    groups: Sequence[str], share: float, seed: int, strata: Sequence[str] | None = None, *, where: str = "the data"
+) -> frozenset[str]:
     """The held-out groups: about `share` of them, of each stratum where `strata` (one for each row) is given.
 
     A stratum of several groups has at least one on each side; strata of a single group are treated as one together. A
-    group with rows in several strata counts for its commonest. Raises DataError when there are fewer than two groups.
+    group with rows in several strata counts for its commonest. Raises DataError, which begins with `where`, when there
+    are fewer than two groups.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}: set a number between 0 and 1")
     if len(set(groups)) < 2:
-        raise DataError(f"{len(set(groups))} groups cannot be split without overlap; add recordings of another group")
+        raise DataError(
+            f"{where}: nothing can be held out, because the {len(groups)} rows are all of one group "
+            f"({', '.join(set(groups)) or 'none'}), and a group stands on one side whole; add recordings of another "
+            "group, or correct what says which recordings belong together"
+        )
     members: defaultdict[str, list[str]] = defaultdict(list)
     for group, stratum in _commonest(groups, strata or [""] * len(groups)).items():
         members[stratum].append(group)
@@ -64,9 +71,11 @@ def _groups(samples: Iterable[Sample]) -> set[str]:
 
 
 def _recordings(samples: Iterable[Sample]) -> set[str]:
-    """Recordings by file, sections of one counting as one, or by content when they are in memory."""
+    """Recordings and images by file, sections of one counting as one, or by content when they are in memory."""
     media = [part for sample in samples for part in sample.media]
-    names = [os.path.realpath(part.path) if isinstance(part, Audio) and part.path else part.sha256 for part in media]
+    names = [
+        part.sha256 if isinstance(part, Frames) or not part.path else os.path.realpath(part.path) for part in media
+    ]
     return {name for name in names if name}
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,13 +30,11 @@ import soxr
 
 from auscult.core.errors import MediaError
 from auscult.core.types import Audio, Wave
+from auscult.media import files
 from auscult.media.containers import READABLE, TornError, check_whole, sniff, with_frame_count
 
 REASONS = {
-    "missing": "no such file, or the sample names none",
-    "not_a_file": "a folder, a pipe or a device",
-    "unreadable": "the operating system refuses to open it",
-    "empty": "0 bytes",
+    **files.REASONS,
     "not_audio": "no known container, or a container without a sound that can be decoded",
     "needs_extra": "the container needs PyAV, which is not installed",
     "torn": "the container promises more than is there, or decoding fails midway",
@@ -53,6 +50,9 @@ Channels = Literal["mean", "first", "error"] | int
 
 MAX_SECONDS = 4 * 3600.0
 """Longest section that is decoded unless a caller says otherwise: 0.9 GB of mono float32 at 16 kHz."""
+
+SILENCE = 1e-4
+"""Peak below which nothing is there to be heard: -80 dB of full scale, 3 steps of 16 bits."""
 
 _BLOCK = 1 << 18
 """Frames decoded at a time, so that a header that lies about its length cannot make us reserve memory for the lie."""
@@ -139,6 +139,11 @@ def check_section(audio: Audio, *, header: Header | None = None, max_seconds: fl
     return None if last is None else (last - first) / header.rate
 
 
+def silent(wave: Wave) -> bool:
+    """Whether no sample of a recording [N] reaches `SILENCE`."""
+    return max(wave.max(initial=0), -wave.min(initial=0)) < SILENCE
+
+
 def fit(wave: Wave, rate: int, max_seconds: float, policy: Literal["error", "trim", "chunk"]) -> Fitted:
     """Make a recording [N] fit into what a model takes: refuse it, keep its beginning, or cut it into pieces in order.
 
@@ -165,12 +170,16 @@ def content_hash(path: str | Path) -> str:
 
     Raises MediaError `missing`, `not_a_file`, `unreadable` or `empty`.
     """
-    with _opened_bytes(Audio(str(path))) as file:
+    with files.opened(str(path), str(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _error(audio: Audio, reason: str, sentence: str) -> MediaError:
-    return MediaError(f"{audio.path or 'a recording in memory'} {sentence}", reason=reason)
+    return MediaError(f"{_name(audio)} {sentence}", reason=reason)
+
+
+def _name(audio: Audio) -> str:
+    return audio.path or "a recording in memory"
 
 
 def _torn(audio: Audio, what: str) -> MediaError:
@@ -178,28 +187,9 @@ def _torn(audio: Audio, what: str) -> MediaError:
 
 
 @contextmanager
-def _opened_bytes(audio: Audio) -> Iterator[BufferedReader]:
-    if audio.path is None:
-        raise _error(audio, "missing", "has neither a file nor samples; give a path or a wave")
-    try:
-        status = os.stat(audio.path)
-        if not stat.S_ISREG(status.st_mode):  # asked first: opening a pipe would wait for ever
-            raise _error(audio, "not_a_file", "is not a file; name one recording")
-        file = open(audio.path, "rb")  # noqa: SIM115 - closed below; the errors of the caller's body must not land here
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _error(audio, "missing", "does not exist; check the path and the folder it is relative to") from error
-    except OSError as error:
-        raise _error(audio, "unreadable", f"cannot be opened ({error.strerror}); check its permissions") from error
-    with file:
-        if not status.st_size:
-            raise _error(audio, "empty", "is empty (0 bytes); fetch it again, or leave it out")
-        yield file
-
-
-@contextmanager
 def _opened(audio: Audio) -> Iterator[tuple[BufferedReader, str]]:
     """The file and its container's name, once all that the container promises is known to be there."""
-    with _opened_bytes(audio) as file:
+    with files.opened(audio.path, _name(audio)) as file:
         container = sniff(file)
         if container is None:
             raise _error(audio, "not_audio", f"is no recording that auscult reads ({READABLE}); convert it to FLAC")
@@ -216,7 +206,8 @@ def _section(audio: Audio, header: Header, max_seconds: float) -> tuple[int, int
     if total == 0 and not header.slack:
         raise _error(audio, "zero_length", "has no samples; leave it out")
     start, end = audio.start or 0.0, audio.end
-    if not (np.isfinite(start) and start >= 0 and (end is None or (np.isfinite(end) and end > start))):
+    counted = np.isfinite(start * header.rate) and (end is None or np.isfinite(end * header.rate))
+    if not (counted and start >= 0 and (end is None or end > start)):
         raise _error(
             audio, "bad_section", f"has no section from {start} s to {end} s; a section begins at 0 or later, then ends"
         )

@@ -8,40 +8,67 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from auscult.core.errors import MediaError
 from auscult.core.types import Image, Pixels
+from auscult.media import files
 
-REASONS = ("missing", "unreadable", "depth", "huge", "shape")
+REASONS = {
+    **files.REASONS,
+    "not_image": "no kind of picture that Pillow knows",
+    "torn": "Pillow begins to read it and fails",
+    "depth": "more than 8 bits a channel",
+    "huge": "more pixels than the limit",
+    "shape": "pixels in memory that are not uint8 [H, W, 3]",
+}
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can promise terabytes."""
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_LOCK = Lock()
+"""Around the filter for warnings, which is the whole process's: pictures are looked at in several threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a picture says of itself before it is decoded."""
+
+    container: str
+    """`png`, `jpeg` and so on, as Pillow calls it; `memory` for pixels."""
+    height: int
+    """Pixels, before it is turned."""
+    width: int
+    """Pixels, before it is turned."""
 
 
 def decode(image: Image) -> Pixels:
     """RGB pixels [H, W, 3]. Raises MediaError with a reason from `REASONS`."""
     if image.pixels is not None:
-        if image.pixels.ndim != 3 or image.pixels.shape[2] != 3 or image.pixels.dtype != np.uint8:
-            raise _error(image, "shape", "must be uint8 RGB pixels [H, W, 3]; make it with Image.of(pixels)")
+        read_header(image)
         return image.pixels
-    data = read(image)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # our own bound is checked below
-        try:
-            opened = Pillow.open(io.BytesIO(data))
-            _check(image, opened)
-            turned = ImageOps.exif_transpose(opened)  # decodes: a torn file is noticed here
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            raise _error(image, "unreadable", f"cannot be decoded ({error}); replace it, or leave it out") from error
+    with _opened(image) as picture:
+        turned = ImageOps.exif_transpose(picture)  # decodes: a torn file is noticed here
     if turned.mode in ("LA", "PA", "RGBA") or "transparency" in turned.info:
         clear = turned.convert("RGBA")
         turned = Pillow.alpha_composite(Pillow.new("RGBA", clear.size, "white"), clear)
     return np.asarray(turned.convert("RGB"))
+
+
+def read_header(image: Image) -> Header:
+    """Kind and size, and every check that needs no decoding. Raises MediaError with a reason from `REASONS`."""
+    if image.pixels is not None:
+        if image.pixels.ndim != 3 or image.pixels.shape[2] != 3 or image.pixels.dtype != np.uint8:
+            raise _error(image, "shape", "must be uint8 RGB pixels [H, W, 3]; make it with Image.of(pixels)")
+        return Header("memory", *image.pixels.shape[:2])
+    with _opened(image) as picture:
+        return Header(str(picture.format).lower(), picture.height, picture.width)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -51,12 +78,23 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def read(image: Image) -> bytes:
-    """The bytes of a picture's file. Raises MediaError when there is none."""
-    try:
-        return Path(image.path or "").read_bytes()
-    except OSError as error:
-        raise _error(image, "missing", f"cannot be read ({error.strerror}); check the path") from error
+@contextmanager
+def _opened(image: Image) -> Iterator[Pillow.Image]:
+    """The picture, its header read and found fit to be decoded."""
+    with files.opened(image.path, _name(image)) as file:
+        try:
+            with _LOCK, warnings.catch_warnings():
+                warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # our own bound is checked below
+                picture = Pillow.open(file)
+            with picture:
+                _check(image, picture)
+                yield picture
+        except UnidentifiedImageError as error:
+            raise _error(image, "not_image", "is no picture that Pillow reads; replace it, or leave it out") from error
+        except Pillow.DecompressionBombError as error:
+            raise _error(image, "huge", f"is too large ({error}); scale it down first") from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _error(image, "torn", f"cannot be decoded ({error}); replace it, or leave it out") from error
 
 
 def _check(image: Image, opened: Pillow.Image) -> None:
@@ -68,4 +106,8 @@ def _check(image: Image, opened: Pillow.Image) -> None:
 
 
 def _error(image: Image, reason: str, message: str) -> MediaError:
-    return MediaError(f"image {image.path or 'in memory'} {message}", reason=reason)
+    return MediaError(f"{_name(image)} {message}", reason=reason)
+
+
+def _name(image: Image) -> str:
+    return f"image {image.path}" if image.path else "an image in memory"

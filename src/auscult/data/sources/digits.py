@@ -15,7 +15,6 @@ and one recording under the names of a training and a held-out speaker is an err
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -31,7 +30,8 @@ from auscult.core.types import Audio, Sample, Turn, Wave
 from auscult.data import source
 from auscult.data.deal import dealt
 from auscult.data.folders import refuse_foreign, walk
-from auscult.media.audio import decode
+from auscult.data.headers import refuse_unusable
+from auscult.media.audio import content_hash, decode
 
 NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<take>[0-9]+)\.wav")
 PAIRS = tuple((first, second) for first in range(10) for second in range(10))
@@ -106,9 +106,11 @@ class Source(source.Source):
         held = _heldout_speakers(recordings, self.heldout_speakers, self.root)
         train = [recording for recording in recordings if recording.speaker not in held]
         heldout = [recording for recording in recordings if recording.speaker in held]
+        chosen = train if name == "train" else heldout
+        refuse_unusable((("", Audio(str(recording.path))) for recording in chosen), self.root)
         check_disjoint(train, heldout)
         size = None if name == "train" else self.heldout
-        return Digits(self, name, seed, size, _voices(train if name == "train" else heldout, self))
+        return Digits(self, name, seed, size, _voices(chosen, self))
 
 
 def read(root: Path, ignore: tuple[str, ...] = (".*",)) -> list[Recording]:
@@ -128,18 +130,14 @@ def read(root: Path, ignore: tuple[str, ...] = (".*",)) -> list[Recording]:
 def check_disjoint(train: Iterable[Recording], heldout: Iterable[Recording]) -> None:
     """Raises DataError when a speaker, in any spelling, or a recording, under any name, is in both."""
     speakers = {recording.speaker.casefold(): recording for recording in train}
-    contents = {_content(recording): recording for recording in train}
+    contents = {content_hash(recording.path): recording for recording in train}
     for recording in heldout:
-        for twin in (speakers.get(recording.speaker.casefold()), contents.get(_content(recording))):
+        for twin in (speakers.get(recording.speaker.casefold()), contents.get(content_hash(recording.path))):
             if twin is not None:
                 raise DataError(
                     f"{recording.path} is held out, but {twin.path}, the same speaker or recording, is for training; "
                     "rename the speaker or remove one of the files"
                 )
-
-
-def _content(recording: Recording) -> str:
-    return hashlib.sha256(recording.path.read_bytes()).hexdigest()
 
 
 def _heldout_speakers(recordings: list[Recording], wanted: tuple[str, ...], root: str) -> set[str]:
@@ -148,9 +146,14 @@ def _heldout_speakers(recordings: list[Recording], wanted: tuple[str, ...], root
         if speaker not in speakers:
             near = difflib.get_close_matches(speaker, speakers, 1)
             guess = f" (did you mean {near[0]}?)" if near else ""
-            raise DataError(f"{root} has no speaker {speaker}{guess}; set heldout_speakers to some of {speakers}")
+            raise DataError(
+                f"{root} has no speaker {speaker}{guess}; name some of {speakers} (--data.heldout_speakers)"
+            )
     if len(speakers) < 2 or not set(speakers) - set(wanted):
-        raise DataError(f"{root} has speakers {speakers}: training needs one who is not held out; add recordings")
+        raise DataError(
+            f"{root} has speakers {speakers}: training needs one who is not held out; add recordings, "
+            "or hold out fewer (--data.heldout_speakers)"
+        )
     return set(wanted)
 
 

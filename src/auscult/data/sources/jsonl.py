@@ -17,7 +17,7 @@ from auscult.data.splits import assert_disjoint, group_of, split_groups
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(source.Source):
+class Source(source.Written):
     """Options of a native JSONL file."""
 
     root: str
@@ -31,24 +31,27 @@ class Source(source.Source):
         if not 0 < self.heldout_share < 1:
             raise ValueError(f"heldout_share is {self.heldout_share}: set a share between 0 and 1")
 
-    def split(self, name: source.Split, seed: int) -> source.Listed:
+    def rows(self, name: source.Split, seed: int) -> list[source.Row]:
         """Raises DataError when a row cannot be used, has no answer, or stands on both sides."""
         train, heldout = self._sides(seed)
-        assert_disjoint(train, heldout)
+        assert_disjoint((row.sample for row in train), (row.sample for row in heldout))
         chosen = train if name == "train" else heldout
-        for sample in chosen:
-            if not sample.answers:
-                raise DataError(f"{self.root}: sample {sample.id!r} has no answer; add it, or remove the row")
-        return source.Listed(tuple(chosen))
+        for row in chosen:
+            if not row.sample.answers:
+                raise DataError(f"{row.where}: sample {row.sample.id!r} has no answer; add it, or remove the row")
+        return chosen
 
-    def _sides(self, seed: int) -> tuple[list[Sample], list[Sample]]:
-        samples = jsonl.read(Path(self.root))
+    def checked(self, name: source.Split) -> tuple[str, ...]:
+        return (self.root if name == "train" or self.heldout is None else self.heldout,)
+
+    def _sides(self, seed: int) -> tuple[list[source.Row], list[source.Row]]:
+        rows = jsonl.read_rows(Path(self.root))
         if self.heldout is not None:
-            return samples, jsonl.read(Path(self.heldout))
-        groups = [self._group(sample) for sample in samples]
-        held = split_groups(groups, self.heldout_share, seed)
-        train = [sample for sample, group in zip(samples, groups, strict=True) if group not in held]
-        return train, [sample for sample, group in zip(samples, groups, strict=True) if group in held]
+            return rows, jsonl.read_rows(Path(self.heldout))
+        groups = [self._group(row.sample) for row in rows]
+        held = split_groups(groups, self.heldout_share, seed, where=self.root)
+        train = [row for row, group in zip(rows, groups, strict=True) if group not in held]
+        return train, [row for row, group in zip(rows, groups, strict=True) if group in held]
 
     def _group(self, sample: Sample) -> str:
         """Its group, else its recording as seen from the file's folder: the same split on every machine."""

@@ -21,7 +21,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +54,7 @@ _BRACKETED = re.compile(r"\s*\([A-Z]\)\s+(?=\S)")  # of an open answer only this
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(source.Source):
+class Source(source.Written):
     """Options of a JSON list of questions."""
 
     root: str
@@ -70,28 +70,32 @@ class Source(source.Source):
         if not 0 < self.heldout_share < 1:
             raise ValueError(f"heldout_share is {self.heldout_share}: set a share between 0 and 1")
 
-    def split(self, name: source.Split, seed: int) -> source.Listed:
+    def rows(self, name: source.Split, seed: int) -> list[source.Row]:
         """All of a benchmark is held out. Raises DataError when a row cannot be used, or to train on a benchmark."""
         found = read(Path(self.root), Path(self.audio_root) if self.audio_root else None, self.group)
+        rows = [row for row, _ in found]
         if any(benchmark for _, benchmark in found):
             if name == "train":
                 raise DataError(
                     f"{self.root} holds benchmark rows ({', '.join(BENCHMARK_KEYS)}, or a test split): training on "
                     "them would make their scores worthless; train on another file, and evaluate with this one"
                 )
-            return source.Listed(tuple(sample for sample, _ in found))
-        samples = [sample for sample, _ in found]
-        held = split_groups([group_of(sample) for sample in samples], self.heldout_share, seed)
-        train = [sample for sample in samples if group_of(sample) not in held]
-        heldout = [sample for sample in samples if group_of(sample) in held]
-        assert_disjoint(train, heldout)
-        return source.Listed(tuple(train if name == "train" else heldout))
+            return rows
+        groups = [group_of(row.sample) for row in rows]
+        held = split_groups(groups, self.heldout_share, seed, where=self.root)
+        train = [row for row, group in zip(rows, groups, strict=True) if group not in held]
+        heldout = [row for row, group in zip(rows, groups, strict=True) if group in held]
+        assert_disjoint((row.sample for row in train), (row.sample for row in heldout))
+        return train if name == "train" else heldout
+
+    def checked(self, name: source.Split) -> tuple[str, ...]:
+        return (self.root, "--audio", self.audio_root) if self.audio_root else (self.root,)
 
 
-def read(path: Path, audio_root: Path | None = None, group: str = "") -> list[tuple[Sample, bool]]:
-    """All samples of a file, each with whether it is a benchmark's. Raises DataError for the first unusable row."""
+def read(path: Path, audio_root: Path | None = None, group: str = "") -> list[tuple[source.Row, bool]]:
+    """All rows of a file, each with whether it is a benchmark's. Raises DataError for the first unusable row."""
     seen: set[str] = set()
-    found: list[tuple[Sample, bool]] = []
+    found: list[tuple[source.Row, bool]] = []
     for where, number, row in items(path):
         sample = sample_of(row, where, number, audio_root or path.parent, group)
         for _, sentence in [] if is_benchmark(row) else rows.flaws(sample):
@@ -101,7 +105,7 @@ def read(path: Path, audio_root: Path | None = None, group: str = "") -> list[tu
         if sample.id in seen:
             raise DataError(f"{where}: the id {sample.id!r} occurs twice; give each row its own")
         seen.add(sample.id)
-        found.append((sample, is_benchmark(row)))
+        found.append((source.Row(where, sample, _key(row)), is_benchmark(row)))
     return found
 
 
@@ -117,13 +121,15 @@ def items(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 def is_benchmark(row: dict[str, Any]) -> bool:
     """Whether a row comes from an evaluation set, by what only those have."""
-    return all(key in row for key in BENCHMARK_KEYS) or str(row.get("split", "")).casefold().startswith("test")
+    return all(row.get(key) is not None for key in BENCHMARK_KEYS) or str(row.get("split", "")).casefold().startswith(
+        "test"
+    )
 
 
 def sample_of(row: dict[str, Any], where: str, number: int, audio_root: Path, group: str = "") -> Sample:
     """A sample from one row of any kind. Raises DataError for what does not have the shape of a row."""
     sounds = _sounds(row, where, audio_root)
-    if "conversations" in row:
+    if row.get("conversations") is not None:
         _refuse(row, ("question", "answer"), "conversations", where)
         turns, reply = _conversation(row["conversations"], where)
     else:
@@ -157,12 +163,17 @@ def _sounds(row: dict[str, Any], where: str, audio_root: Path) -> list[Audio]:
 
 def _names(row: dict[str, Any], where: str) -> tuple[str, ...]:
     """The recordings as the row names them; the split goes by these, so that it is the same on every machine."""
-    key = "audio_id" if "audio_id" in row and "sound" not in row else "sound"
+    key = _key(row)
     value = rows.required(row, key, where)
     names = rows.texts(value, key, where) if isinstance(value, list) else (rows.text(value, key, where),)
     if not names:
         raise DataError(f"{where}: `{key}` is an empty list; name the recording")
     return names
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    """The key that names the recordings."""
+    return "audio_id" if row.get("sound") is None and row.get("audio_id") is not None else "sound"
 
 
 def _refuse(row: dict[str, Any], keys: tuple[str, ...], beside: str, where: str) -> None:
@@ -181,7 +192,7 @@ def _conversation(value: Any, where: str) -> tuple[list[tuple[Role, str]], str |
         turn = rows.mapping(item, there)
         rows.check_keys(turn, ("from", "value"), there)
         speaker = rows.required(turn, "from", there)
-        if speaker not in SPEAKERS:
+        if not isinstance(speaker, str) or speaker not in SPEAKERS:
             raise DataError(f"{there}: `from` is {speaker!r}; write one of {', '.join(SPEAKERS)}")
         turns.append((SPEAKERS[speaker], rows.text(rows.required(turn, "value", there), "value", there)))
     reply = turns.pop()[1] if turns[-1][0] == "assistant" else None

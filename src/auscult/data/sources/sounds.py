@@ -15,6 +15,7 @@ use; headers are checked before training starts.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,9 @@ from auscult.core.types import Audio, Sample, Turn, Wave
 from auscult.data import source
 from auscult.data.deal import dealt
 from auscult.data.folders import refuse_foreign, walk
+from auscult.data.headers import refuse_unusable
 from auscult.data.splits import split_groups
-from auscult.media.audio import check_section, decode
+from auscult.media.audio import decode, silent
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".webm")
 ESC = re.compile(r"\d+-(?P<upload>\d+)-[A-Za-z](-\d+)?")
@@ -112,10 +114,8 @@ class Source(source.Source):
     def split(self, name: source.Split, seed: int) -> Sounds:
         """Raises DataError when files or classes do not add up, MediaError when a file is no whole recording."""
         clips = read(Path(self.root), self.ignore)
-        for clip in clips:
-            check_section(Audio(path=str(clip.path)))
         groups, labels = [clip.group for clip in clips], [clip.label for clip in clips]
-        held = split_groups(groups, self.heldout_share, derive(seed, "sounds", "split"), labels)
+        held = split_groups(groups, self.heldout_share, derive(seed, "sounds", "split"), labels, where=self.root)
         train = [clip for clip in clips if clip.group not in held]
         heldout = [clip for clip in clips if clip.group in held]
         classes = tuple(sorted(set(labels)))
@@ -123,8 +123,10 @@ class Source(source.Source):
             missing = sorted(set(classes) - {clip.label for clip in part})
             if missing:
                 raise DataError(
-                    f"{self.root}: no {side} clip of {missing}; a class needs at least two uploads, add some"
+                    f"{self.root}: no {side} clip of {missing}, because a class needs at least two uploads; add some, "
+                    "or name the folder in `ignore` (--data.ignore)"
                 )
+        refuse_unusable((("", Audio(str(clip.path))) for clip in (train if name == "train" else heldout)), self.root)
         questions = None if name == "train" else tuple(heldout_questions(heldout, self.tasks, seed))
         return Sounds(self, name, seed, classes, _by_label(train if name == "train" else heldout), questions)
 
@@ -140,10 +142,22 @@ def read(root: Path, ignore: tuple[str, ...] = (".*",)) -> list[Clip]:
             clips.append(Clip(path, label.replace("_", " "), group))
         else:
             foreign.append(path)
+    names: dict[str, Path] = {}
+    for clip in clips:
+        first = names.setdefault(os.path.realpath(clip.path), clip.path)
+        if first is not clip.path:
+            raise DataError(f"{clip.path} is a link to the same recording as {first}; remove one of them")
     refuse_foreign(root, foreign, f"recordings in a class folder ({' '.join(EXTENSIONS)})")
     if len({clip.label for clip in clips}) < 2:
-        raise DataError(f"{root} has fewer than two class folders; set root to the folder that holds them")
+        raise DataError(f"{root} has fewer than two class folders; name the folder that holds them (--data.root)")
     return clips
+
+
+def split_note(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What should be known of a split of these clips: how many names do not say which recording they are from."""
+    count = sum(ESC.fullmatch(path.stem) is None for path in paths)
+    sentence = f"{count} of {len(paths)} names carry no recording id (`fold-id-take`): `sounds` splits these by file"
+    return (sentence,) if count else ()
 
 
 def heldout_questions(clips: Sequence[Clip], tasks: Sequence[str], seed: int) -> list[Question]:
@@ -194,7 +208,7 @@ class _Memory:
         if clip.path in self.waves:
             return self.waves[clip.path]
         wave = decode(Audio(path=str(clip.path)), rate)
-        if not wave.any():
+        if silent(wave):
             raise DataError(f"{clip.path} is silent: nobody can hear {clip.label}; remove it or name it in `ignore`")
         if wave.nbytes <= self.left:
             self.left -= wave.nbytes
