@@ -40,6 +40,7 @@ from auscult.core.types import Rollout, Sampling
 from auscult.models.listener import Prompt
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
+from auscult.train import deepspeed
 from auscult.train.sharding import is_sharded
 
 PATIENCE = timedelta(hours=2)
@@ -146,12 +147,10 @@ def join() -> Processes:
         )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
-    if _asked("ACCELERATE_USE_DEEPSPEED"):
-        raise ConfigError(
-            "DeepSpeed is not supported; shard with FSDP2 instead: accelerate launch --use_fsdp --fsdp_version 2"
-        )
     shard = _asked("ACCELERATE_USE_FSDP")
-    if shard and os.environ.get("FSDP_VERSION", "1") != "2":
+    if _asked("ACCELERATE_USE_DEEPSPEED"):
+        shard = deepspeed.sharded()
+    elif shard and os.environ.get("FSDP_VERSION", "1") != "2":
         raise ConfigError("only version 2 of FSDP is supported; add --fsdp_version 2 to accelerate launch")
     if not dist.is_initialized():
         if torch.cuda.is_available():

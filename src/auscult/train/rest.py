@@ -11,6 +11,7 @@ Iteration n begins with the policy that the one before it left, and is a run fol
 
 All replies of an iteration are its first policy's, so any batch of them can be sampled again, and training has an
 optimiser and checkpoints of its own: killed in either phase, the same command ends with the same bytes on a CPU.
+Several processes share the rollouts, the training and the held-out samples of an iteration; process 0 writes.
 
 The decision looks at the held-out samples. So the accuracy that is kept is a little flattered, and a model that is
 rolled back is gone: the next iteration, if there is one, starts from the weights of before, bit for bit.
@@ -38,6 +39,7 @@ from auscult.models.listener import Listener
 from auscult.rewards.rubric import statistics
 from auscult.train import loop
 from auscult.train.algorithms.rest import BANDS, JUDGED, KINDS, Algorithm, Improvement, band
+from auscult.train.processes import Together
 
 KEPT, ROLLED_BACK, NOTHING_KEPT = "kept", "rolled back", "nothing to learn"
 """How an iteration ends."""
@@ -48,7 +50,8 @@ class Heldout:
     """How two policies are compared."""
 
     answer: Callable[[Listener, Path], Sequence[Outcome]]
-    """What a listener answers to the held-out samples: written to a file, or read from it when it is there."""
+    """What a listener answers to the held-out samples: written to a file, or read from it when it is there. All
+    processes ask together."""
     compare: Callable[[Sequence[Outcome], Sequence[Outcome]], Mapping[str, Any]]
     """Figures of two policies, among them `before` and `after`, each with its `accuracy`, and their `difference`."""
 
@@ -86,7 +89,8 @@ class Grown:
 def train(work: SelfTraining) -> Path:
     """Runs the iterations that are left; folder of the model that stands in the end."""
     run, policy = work.stage.run, work.stage.start
-    truncate_jsonl(run.path / "metrics.jsonl", keep=lambda row: False)  # the manifests know all that is in it
+    processes = work.stage.processes
+    processes.first(lambda: truncate_jsonl(run.path / "metrics.jsonl", keep=lambda row: False))  # the manifests know it
     for number in range(1, work.algorithm.steps + 1):
         folder = run.path / f"iteration-{number}"
         found = _iteration(work, number, policy, folder)
@@ -101,18 +105,20 @@ def train(work: SelfTraining) -> Path:
 
 def _iteration(work: SelfTraining, number: int, start: Path, folder: Path) -> dict[str, Any]:
     """The manifest of an iteration, run to its end first when it has not been."""
-    with Run.open(folder, {"iteration": number, **work.stage.run.config}, work.command) as run:
+    processes, path = work.stage.processes, folder / "manifest.json"
+    with processes.open(folder, {"iteration": number, **work.stage.run.config}, work.command) as run:
         if not run.finished:
-            write_json(folder / "manifest.json", _lived(work, number, start, run))
+            lived = _lived(work, number, start, run)
+            processes.first(lambda: write_json(path, lived))
             run.finish()
-        manifest = json.loads((folder / "manifest.json").read_text())
-    if manifest["decision"] == ROLLED_BACK:
+    manifest = processes.first(lambda: json.loads(path.read_text()))
+    if manifest["decision"] == ROLLED_BACK and processes.rank == 0:
         shutil.rmtree(folder / "model", ignore_errors=True)
     return manifest
 
 
 def _lived(work: SelfTraining, number: int, start: Path, run: Run) -> dict[str, Any]:
-    algorithm, stage = work.algorithm, work.stage
+    algorithm, stage, processes = work.algorithm, work.stage, work.stage.processes
     grown = _grow(work, number, start, run)
     kept = {group.sample.id: credits for group in grown.groups if (credits := algorithm.credits(group))}
     manifest = _sampled(algorithm, grown, kept)
@@ -126,9 +132,10 @@ def _lived(work: SelfTraining, number: int, start: Path, run: Run) -> dict[str, 
             )
         return {**manifest, "decision": NOTHING_KEPT, "figures": _figures(manifest, grown)}
     model = run.path / "model"
-    if not model.exists():
+    if not processes.first(model.exists):
         _improve(work, number, start, run, [group for group in grown.groups if group.sample.id in kept], kept, peak)
-    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # what it holds is in model/, but for the optimiser
+    if processes.rank == 0:  # what it holds is in model/, but for the optimiser
+        shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     listener = stage.load(model)
     manifest["trained"] = fingerprint(listener.model)
     if manifest["trained"] == grown.policy:
@@ -146,7 +153,7 @@ def _grow(work: SelfTraining, number: int, start: Path, run: Run) -> Grown:
     algorithm, stage = work.algorithm, replace(work.stage, run=run)
     listener = stage.load(start)
     outcomes = _answers(work, listener)
-    engine = stage.engine(listener)
+    engine = Together(stage.engine(listener), stage.processes)
     count = min(algorithm.prompts, stage.samples.size or algorithm.prompts)
     batches = math.ceil(count / algorithm.sample_batch)
     groups: dict[str, Group] = {}
@@ -201,7 +208,11 @@ def _improve(
     )
     what = f"{work.stage.run.path.name} {number}: train"
     listener = loop.train(stage, lambda step, row: work.tell(what, step + 1, steps, row))
-    with atomic_folder(run.path / "model") as aside:
+    stage.processes.first(lambda: _save(listener, run.path / "model"))
+
+
+def _save(listener: Listener, path: Path) -> None:
+    with atomic_folder(path) as aside:
         listener.save(aside)
 
 
