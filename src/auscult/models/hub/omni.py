@@ -1,30 +1,117 @@
 """What the Thinkers of Qwen2.5-Omni and Qwen3-Omni have in common: audio and images in one prompt, and positions in
 three rows (time, height, width) for multimodal RoPE.
 
-Only the Thinker is trained: the full models have no usable `forward`. Text after an image continues from the largest
-position of the three rows, so a prompt may take fewer positions than tokens; replies count on from there.
+Only the Thinker is trained: the full models have no usable `forward`. A Thinker that came out of a full model is saved
+as that full model, the trained weights in the place of the old ones and all else (`Voice`) as it was; one that came
+alone stays alone. Text after an image continues from the largest position of the three rows, so a prompt may take fewer
+positions than tokens; replies count on from there.
 """
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.hub import cached_file
 
+from auscult.core.errors import ConfigError, RunError
 from auscult.core.types import Wave
 from auscult.models.hub.listener import HubListener
+from auscult.models.hub.parts import Parts
 from auscult.models.listener import Encoded, Features, Step
+from auscult.models.wording import Wording
 
 MARGIN = 400
 """Zeros behind a clip, samples: the windows of its last frames reach so far. The processor pads more, to no effect."""
+THINKER = "thinker."
+"""What the names of a Thinker's weights begin with in a full model."""
+FILES = ("config.json", "generation_config.json", "spk_dict.pt")
+"""What stands beside the weights of a full model, but for its processor's files."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What a full model has beside its Thinker: the talker, its vocoder, its speakers, the settings of the whole.
+
+    Its files are opened with the Thinker and read, one after another, when a checkpoint is written: none of it is held
+    in memory, and the folder that it came from may be gone by then."""
+
+    files: Mapping[str, bytes]
+    """Content of `FILES`."""
+    shards: Sequence[tuple[Any, tuple[str, ...]]]
+    """Open safetensors files, each with the names of its tensors that are not the Thinker's."""
+
+    @classmethod
+    def of(cls, path: str | Path) -> Voice | None:
+        """The voice of the checkpoint in the folder, or of the hub id, `path`; None when it is a Thinker alone."""
+
+        def file(name: str) -> str | None:
+            return cached_file(path, name, _raise_exceptions_for_missing_entries=False)
+
+        files = {name: Path(found).read_bytes() for name in FILES if (found := file(name)) is not None}
+        if "thinker_config" not in json.loads(files["config.json"]):
+            return None
+        index = file(SAFE_WEIGHTS_INDEX_NAME)
+        places = {"": SAFE_WEIGHTS_NAME} if index is None else json.loads(Path(index).read_text())["weight_map"]
+        found = [file(name) for name in sorted({place for key, place in places.items() if not key.startswith(THINKER)})]
+        if None in found:
+            raise ConfigError(
+                f"{path}: the full model's weights are not all there as safetensors; fetch or convert them"
+            )
+        opened = [safe_open(name, "pt") for name in found if name is not None]
+        kept = [tuple(key for key in shard.keys() if not key.startswith(THINKER)) for shard in opened]  # noqa: SIM118
+        return cls(files, [(shard, keys) for shard, keys in zip(opened, kept, strict=True) if keys])
+
+    def join(self, folder: Path) -> None:
+        """Makes the Thinker's checkpoint in `folder` one of the full model."""
+        index, single = folder / SAFE_WEIGHTS_INDEX_NAME, folder / SAFE_WEIGHTS_NAME
+        if single.exists():
+            single = single.rename(folder / "thinker.safetensors")
+            with safe_open(single, "pt") as thinker:
+                places = dict.fromkeys(thinker.keys(), single.name)
+        else:
+            places = json.loads(index.read_text())["weight_map"]
+        if alone := [key for key in places if not key.startswith(THINKER)]:
+            raise RunError(f"{folder}: this transformers saves {alone[0]} without {THINKER}; install transformers 5.23")
+        for number, (shard, keys) in enumerate(self.shards):
+            name = f"talker-{number:05d}.safetensors"
+            save_file({key: shard.get_tensor(key) for key in keys}, folder / name, {"format": "pt"})
+            places |= dict.fromkeys(keys, name)
+        size = sum((folder / name).stat().st_size for name in set(places.values()))
+        index.write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": places}, indent=2, sort_keys=True))
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
 
 
 class OmniListener(HubListener):
     """Audio and images, mixed, several a prompt."""
+
+    def __init__(self, model: PreTrainedModel, parts: Parts, wording: Wording, voice: Voice | None = None) -> None:
+        super().__init__(model, parts, wording)
+        self.voice = voice
+        """What the Thinker is saved with; None when it came alone."""
+
+    def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        whole = self.voice if self.adapter is None else None
+        if whole and getattr(self.model, "is_quantized", False):
+            raise ConfigError(
+                f"{folder}: a Thinker in 4 bits does not go back into its full model; set model.weights: bfloat16, or "
+                "adapt a part of the model"
+            )
+        super().save(folder, weights)
+        if whole:
+            whole.join(folder)
 
     @property
     def marks(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from auscult.models.hub.listener import seeded
-from auscult.models.hub.omni import OmniListener
+from auscult.models.hub.omni import OmniListener, Voice
 from auscult.models.hub.parts import Parts
 from auscult.models.listener import token_id
 from auscult.models.tokens import CHATML_TURNS, Chat, build_tokenizer, turns
@@ -55,9 +55,9 @@ class Qwen25OmniListener(OmniListener):
 
 
 def load(path: str | Path, wording: Wording, **how: Any) -> Qwen25OmniListener:
-    """The Thinker of the checkpoint in the folder, or of the hub id, `path`."""
+    """The Thinker of the checkpoint in the folder, or of the hub id, `path`: a full model, or a Thinker alone."""
     model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(path, **how)
-    return Qwen25OmniListener(model, Parts.load(path, "Qwen2_5OmniProcessor"), wording)
+    return Qwen25OmniListener(model, Parts.load(path, "Qwen2_5OmniProcessor"), wording, Voice.of(path))
 
 
 def tiny(

@@ -16,7 +16,7 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from auscult.models.hub.listener import seeded
-from auscult.models.hub.omni import OmniListener
+from auscult.models.hub.omni import OmniListener, Voice
 from auscult.models.hub.parts import Parts
 from auscult.models.listener import Encoded, token_id
 from auscult.models.tokens import CHATML_TURNS, Chat, build_tokenizer, turns
@@ -73,9 +73,9 @@ class Qwen3OmniListener(OmniListener):
 
 
 def load(path: str | Path, wording: Wording, **how: Any) -> Qwen3OmniListener:
-    """The Thinker of the checkpoint in the folder, or of the hub id, `path`."""
+    """The Thinker of the checkpoint in the folder, or of the hub id, `path`: a full model, or a Thinker alone."""
     model = Qwen3OmniMoeThinkerForConditionalGeneration.from_pretrained(path, **how)
-    return Qwen3OmniListener(model, Parts.load(path, "Qwen3OmniMoeProcessor"), wording)
+    return Qwen3OmniListener(model, Parts.load(path, "Qwen3OmniMoeProcessor"), wording, Voice.of(path))
 
 
 def tiny(
