@@ -29,6 +29,7 @@ from auscult.train.options import Train
 
 WORDING = Wording(instruction=False, choices=False)
 OPTIONS = Train(learning_rate=1e-3, warmup=2, precision="float32")
+BYTES = replace(OPTIONS, optimizer="adamw8bit", save_every=2)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
 
 
 @pytest.mark.parametrize("algorithm", [SFT, GRPO], ids=["sft", "grpo"])
-@pytest.mark.parametrize("options", [OPTIONS, replace(OPTIONS, save_every=2)], ids=["every", "every other"])
+@pytest.mark.parametrize("options", [OPTIONS, BYTES], ids=["every", "every other, 8 bits"])
 def test_killed_between_steps_it_ends_with_the_same_weights_and_metrics(tmp_path, checkpoint, algorithm, options):
     whole = run(tmp_path / "whole", checkpoint, algorithm, options)
     for step in range(1, algorithm.steps):
@@ -188,20 +189,32 @@ def test_the_newest_checkpoint_is_kept_and_the_older_ones_go(tmp_path, checkpoin
     assert json.loads((folder / "state.json").read_text())["updates"] == 5
 
 
-def test_optimiser_state_survives_a_round_trip_bit_for_bit(tmp_path, checkpoint):
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
+def test_optimiser_state_survives_a_round_trip_bit_for_bit(tmp_path, checkpoint, kind):
+    options = replace(OPTIONS, optimizer=kind)
     listener = opened(checkpoint)
-    learner = Learner(listener, OPTIONS, 1e-3, 10)
-    prompt = listener.prompt(Clips()[1])
+    learner = Learner(listener, options, 1e-3, 10)
+    prompt = listener.prompt(replace(Clips()[1], turns=(Turn("user", ("How many?",)),)))  # the encoder learns nothing
     lessons = loop.teach([prompt], [loop.demonstrate(listener, prompt)], SFT.credits)
     learner.learn(lessons, SFT.objective)
     path = checkpoints.save(tmp_path, checkpoints.Position(1), learner)
-    again = Learner(opened(path / "model"), OPTIONS, 1e-3, 10)
+    again = Learner(opened(path / "model"), options, 1e-3, 10)
     assert checkpoints.restore(path, again) == checkpoints.Position(1)
     assert again.done == 1
-    for name, parameter in learner.parameters.items():
-        for key, value in learner.optimizer.state[parameter].items():
-            assert torch.equal(value, again.optimizer.state[again.parameters[name]][key]), (name, key)
+    states = [learner.optimizer.state[parameter] for parameter in learner.parameters.values()]
+    assert {} in states
+    assert any("qmap1" in state for state in states) == (kind == "adamw8bit")
+    for name, state in zip(learner.parameters, states, strict=True):
+        back = again.optimizer.state[again.parameters[name]]
+        assert state.keys() == back.keys()
+        for key, value in state.items():
+            assert type(value) is type(back[key])
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(back[key])), (name, key)
+            assert torch.as_tensor(value).dtype == torch.as_tensor(back[key]).dtype
     assert not [file for file in path.rglob("*") if file.suffix in (".pt", ".bin", ".pkl")]
+    other = replace(OPTIONS, optimizer={"adamw": "adamw8bit", "adamw8bit": "adamw"}[kind])
+    with pytest.raises(RunError, match="model or optimiser were changed"):
+        checkpoints.restore(path, Learner(opened(path / "model"), other, 1e-3, 10))
 
 
 # -- what the loop refuses ---------------------------------------------------------------------------------------------

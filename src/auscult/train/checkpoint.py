@@ -16,14 +16,15 @@ import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from auscult.core.errors import RunError
 from auscult.core.runs import atomic_folder
 from auscult.models.fingerprint import fingerprint
 from auscult.train.learner import Learner
-from auscult.train.sharding import dealt_like, gathered, whole, whole_state
+from auscult.train.optimizer import put_back, state_of
+from auscult.train.sharding import whole, whole_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,12 @@ def save(folder: Path, at: Position, learner: Learner, keep: int = 1) -> Path:
     raises RunError when their weights have come apart."""
     path = folder / f"step-{at.step}"
     listener, processes = learner.listener, learner.processes
-    moments, weights = _moments(learner), whole_state(listener)
+    moments = {
+        f"{name}.{key}": value
+        for name, parameter in learner.parameters.items()
+        for key, value in state_of(learner.optimizer, parameter).items()
+    }
+    weights = whole_state(listener)
     if processes.count > 1:
         with whole(listener):
             processes.agree(fingerprint(listener.model))
@@ -77,30 +83,17 @@ def save(folder: Path, at: Position, learner: Learner, keep: int = 1) -> Path:
 def restore(path: Path, learner: Learner) -> Position:
     """Puts the optimiser back; where the stage stood. The learner's weights were loaded from `path/model` already."""
     state = json.loads((path / "state.json").read_text())
-    moments = load_file(path / "optimizer.safetensors", device=str(learner.listener.device))
+    found: dict[str, dict[str, Tensor]] = {}
+    for full, value in load_file(path / "optimizer.safetensors").items():
+        name, _, key = full.rpartition(".")
+        found.setdefault(name, {})[key] = value
     for name, parameter in learner.parameters.items():
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        if f"{name}.step" not in moments:
+        try:
+            put_back(learner.optimizer, parameter, found[name])
+        except KeyError as error:
             raise RunError(
-                f"{path}: the optimiser's state lacks {name}; the model was changed, begin again with --overwrite"
-            )
-        state_of = {key: moments[f"{name}.{key}"] for key in keys}
-        learner.optimizer.state[parameter] = {
-            key: dealt_like(value, parameter) if value.ndim else value for key, value in state_of.items()
-        }
+                f"{path}: the optimiser's state of {name} lacks {error}; model or optimiser were changed, begin again "
+                "with --overwrite"
+            ) from error
     learner.done = state["updates"]
     return Position(**{field.name: state[field.name] for field in fields(Position)})
-
-
-def _moments(learner: Learner) -> dict[str, torch.Tensor]:
-    """AdamW's state by parameter name. A parameter that never had a gradient has none yet: zeros, as the optimiser
-    begins."""
-    moments: dict[str, torch.Tensor] = {}
-    for name, parameter in learner.parameters.items():
-        state = learner.optimizer.state.get(parameter)
-        if not state:
-            zeros = torch.zeros_like(parameter)
-            state = {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
-        for key, value in state.items():
-            moments[f"{name}.{key}"] = gathered(value.detach()).contiguous()
-    return moments

@@ -39,6 +39,7 @@ from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, 
 from auscult.train import objectives
 from auscult.train.algorithm import Objective
 from auscult.train.objectives import Tokens
+from auscult.train.optimizer import adamw
 from auscult.train.options import Train
 from auscult.train.processes import ALONE, Processes
 from auscult.train.sharding import clip_norm_, dealt_like, is_sharded, own
@@ -397,14 +398,7 @@ class Learner:
         self.done = 0
         """Optimiser steps taken."""
         self.parameters = {name: p for name, p in listener.model.named_parameters() if p.requires_grad}
-        matrices = [p for p in self.parameters.values() if p.ndim >= 2]
-        vectors = [p for p in self.parameters.values() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=peak,
-            betas=options.betas,
-            foreach=False if any(map(is_sharded, self.parameters.values())) else None,  # sharded and whole do not mix
-        )
+        self.optimizer = adamw(list(self.parameters.values()), options, peak)
 
     def rate(self, step: int) -> float:
         """Learning rate of optimiser step `step`: linear warm-up, then a cosine."""

@@ -12,6 +12,9 @@ from auscult.core.config import at_least
 class Train:
     """What all stages share."""
 
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = "adamw"
+    """AdamW with its moments in 32 bits, or in 8 (a quarter of their memory; arXiv 2110.02861), or in 8 bits and moved
+    to the computer's memory while the GPU is full. 8 bits need bitsandbytes: pip install 'auscult[nf4]'."""
     learning_rate: float = 1e-3
     """Peak learning rate of a stage that states none of its own."""
     warmup: int = 10
