@@ -137,6 +137,8 @@ def test_an_interval_that_includes_zero_is_said() -> None:
     pair = Comparison("sft", "grpo", 100, 0.02, (-0.04, 0.08), 0.62, 60, 8, 10, 22)
     assert "includes 0: no difference is shown" in evidence(pair)
     assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.620" in evidence(pair)
+    few = Comparison("sft", "grpo", 132, 4 / 132, (0.007, 0.059), 0.125, 91, 0, 4, 37)
+    assert "Too few answers changed" in evidence(few)
     assert claim(pair) == "After GRPO against after SFT"
 
 

@@ -1,9 +1,10 @@
 """One page about a run, to read, to hear and to see; it needs nothing but a browser, today or in ten years.
 
-Everything stands inside of the file: style, drawings, and the clips as data URIs. There is no script, and a content
-security policy forbids one, so that a reply that contains HTML stays text twice over: escaped, and powerless if it were
-not. A clip that cannot be shown is named on its card and counted at the top. The same run folder gives the same bytes:
-nothing on the page depends on when it was written.
+Everything stands inside of the file: style, drawings, and the clips as data URIs, each once: what was asked about the
+same clip stands on one card. There is no script, and a content security policy forbids one, so that a reply that
+contains HTML stays text twice over: escaped, and powerless if it were not. A clip that cannot be shown is named on its
+card and counted at the top. The same run folder gives the same bytes: nothing on the page depends on when it was
+written.
 """
 
 from __future__ import annotations

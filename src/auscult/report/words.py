@@ -68,7 +68,9 @@ def evidence(pair: Comparison) -> str:
         f"Of {pair.n:,} questions {pair.only_after} were gained and {pair.only_before} lost; "
         f"{pair.both_right} were right both times, {pair.both_wrong} wrong both times."
     )
-    return said if low > 0 or high < 0 else f"{said} The interval includes 0: no difference is shown."
+    if low <= 0 <= high:
+        return f"{said} The interval includes 0: no difference is shown."
+    return f"{said} Too few answers changed for McNemar's test to show a difference." if pair.mcnemar_p > 0.05 else said
 
 
 def error(result: Result) -> tuple[str, str]:
