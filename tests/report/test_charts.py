@@ -55,7 +55,7 @@ def test_noise_is_drawn_under_its_mean() -> None:
     assert charts.curve_chart([Curve("x", wave[:10], 0)], unit="", spoken="x").count("<path") == 1
 
 
-@pytest.mark.parametrize(("rate", "top"), [(0.5, "100%"), (0.02, "2%"), (0.0, "100%")])
+@pytest.mark.parametrize(("rate", "top"), [(0.5, "100%"), (0.02, "2%"), (1e-5, "1%"), (0.0, "100%")])
 def test_a_rare_event_is_not_drawn_as_a_flat_line(rate: float, top: str) -> None:
     drawn = charts.curve_chart([Curve("x", ((0, 0.0), (1, rate)), 0)], unit="%", spoken="x")
     assert re.findall(r">([\d.]+%)<", drawn)[-1] == top

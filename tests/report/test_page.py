@@ -64,7 +64,7 @@ def test_every_missing_part_is_said(run: Path) -> None:
         assert f"{part}: not measured." in page
     assert "Nothing was trained in this run." in page
     (run / "grpo").mkdir()
-    assert "Curves of grpo: not measured." in page_of(run)
+    assert "Curves of GRPO: not measured." in page_of(run)
     assert page.count("not recorded") == 6
 
 
@@ -210,7 +210,7 @@ def test_iterations_of_self_training_show_their_rates_and_what_came_of_them(run:
         "Iteration 2: rolled back",
         "Iteration 10: nothing to learn",
     ]
-    places = [page.index(words) for words in [*order, "<bdi>rest/iteration-1<", "<bdi>GRPO<"]]
+    places = [page.index(words) for words in [*order, "<bdi>ReST, iteration 1<", "<bdi>GRPO<"]]
     assert places == sorted(places)
     assert "800 right, 780 wrong, 20 empty; 50 imitated" in page
     assert "45.0%, then 40.0%: \N{MINUS SIGN}5.0 points" in page

@@ -203,8 +203,8 @@ def _path(points: Points) -> str:
 
 
 def _fractions(values: Sequence[float]) -> list[float]:
-    """Ticks for fractions: 0 to 100 %, or less when all are rare."""
-    return _ticks([0.0, *values]) if 0 < max(values) < RARE else [0.0, 0.5, 1.0]
+    """Ticks for fractions: 0 to 100 %, or to the next round number from 1 % on when all are rare."""
+    return _ticks([0.0, 0.01, *values]) if 0 < max(values) < RARE else [0.0, 0.5, 1.0]
 
 
 def _ticks(values: Sequence[float]) -> list[float]:

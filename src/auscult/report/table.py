@@ -78,4 +78,4 @@ def _cell(share: Share | None) -> Text:
 
 def _unparsed(result: Result) -> str:
     count = sum(result.unparsed.values())
-    return f"{count} of {result.total.n}" if result.total.n else str(count)
+    return f"{count:,} of {result.total.n:,}" if result.total.n else f"{count:,}"

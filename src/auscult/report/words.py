@@ -30,6 +30,12 @@ def title_of(label: str) -> str:
     return LABELS.get(label, label)
 
 
+def stage_of(name: str) -> str:
+    """A stage's folder for a person: `rest/iteration-1` is `ReST, iteration 1`."""
+    stage, _, part = name.partition("/")
+    return ", ".join([STAGES.get(stage, stage), *([part.replace("-", " ")] if part else [])])
+
+
 def percent(fraction: float | None) -> str:
     """`83.0%`, or what to say instead."""
     return "not measured" if fraction is None else f"{100 * fraction:.1f}%"
