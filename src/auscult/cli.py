@@ -34,6 +34,7 @@ COMMANDS = {
     "list": "the recipes, data formats, model families, algorithms, rewards and forms there are",
     "doctor": "what this machine can do, and what is missing",
 }
+HELP = ("-h", "--help")
 SETTINGS = """\
 Every setting of the recipe can be given as --key value, for example --train.learning_rate 3e-4 or --grpo.steps 50;
 `auscult run RECIPE --help` lists them with their defaults."""
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in (*HELP, "help"):
         print(_help())
         return 0
     if arguments[0] == "--version":
@@ -126,6 +127,8 @@ def _recipe_file(name: str) -> Path:
     path = Path(name)
     if path.is_dir() and (path / "config.yaml").is_file():
         return path / "config.yaml"
+    if path.exists() and (path.is_dir() or path.suffix.lower() not in (".yaml", ".yml", "")):
+        raise ConfigError(f"{path} is no recipe, which is a YAML file; {_way_in(path)}")
     if path.is_file():
         return path
     raise ConfigError(
@@ -134,16 +137,30 @@ def _recipe_file(name: str) -> Path:
     )
 
 
+def _way_in(path: Path) -> str:
+    """The command that takes this file or folder of data."""
+    kind = {".jsonl": "jsonl", ".json": "mcq"}.get(path.suffix.lower())
+    if kind is not None:
+        return f"train on it with: auscult run sounds --data {shlex.quote(f'{{source: {kind}, root: {path}}}')}"
+    if path.is_dir():
+        return f"train on it, a folder of recordings for each class, with: auscult run sounds --data.root {path}"
+    return (
+        "write your questions about it as JSON lines (`auscult data check FILE` says what is wrong with them), and "
+        "train on these with: auscult run sounds --data '{source: jsonl, root: FILE}'"
+    )
+
+
 def _open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
     from auscult.core.config import build
     from auscult.core.yaml12 import read_yaml
     from auscult.recipe import Recipe
+    from auscult.rewards.imported import beside
 
     path = _recipe_file(name)
-    return build(Recipe, read_yaml(path), overrides, where=str(path))
+    return build(Recipe, beside(read_yaml(path), path.parent), overrides, where=str(path))
 
 
-def _settings(name: str | None) -> str:
+def _settings(name: str | None, overrides: Mapping[str, str]) -> str:
     """All settings of a recipe with their values, for --help."""
     from dataclasses import MISSING
 
@@ -151,45 +168,40 @@ def _settings(name: str | None) -> str:
     from auscult.core.yaml12 import read_yaml
     from auscult.recipe import Recipe
 
-    values = read_yaml(_recipe_file(name)) if name else {}
     lines: list[str] = []
-    for option in describe(Recipe, values):
-        value: Any = values
-        for key in option.key.split("."):
-            value = value.get(key, MISSING) if isinstance(value, dict) else MISSING
-        shown = option.default if value is MISSING else value
-        default = "required" if shown is MISSING else json.dumps(shown, default=str, ensure_ascii=False)
-        lines.append(f"  --{option.key:<28} {option.type} = {default}\n        {option.text}")
+    for option in describe(Recipe, read_yaml(_recipe_file(name)) if name else {}, overrides):
+        value = "required" if option.value is MISSING else json.dumps(option.value, default=str, ensure_ascii=False)
+        lines.append(f"  --{option.key:<28} {option.type} = {value}\n        {option.text}")
     return "\n".join(lines)
 
 
 def _recipe_command(command: str, arguments: list[str]) -> int:
-    model = command in ("eval", "grpo", "rest", "sft", "export")
-    parser = _parser(
-        command,
-        "RECIPE [--out DIR] [--json] [--overwrite]" + (" [--model DIR]" if model else "") + " [--key value ...]",
-    )
+    parser = _parser(command, "RECIPE [--model DIR] [--out DIR] [--json] [--overwrite] [--key value ...]")
     parser.add_argument(
         "recipe", metavar="RECIPE", nargs="?", help=f"{', '.join(recipe_names())}, a YAML file or a run folder"
     )
+    parser.add_argument("--model", metavar="DIR", help="saved model to begin with; short for --model.path")
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
-    if model:
-        parser.add_argument("--model", metavar="DIR", help="saved model to begin with")
-    if {"-h", "--help"} & set(arguments):
-        print(parser.format_help())
-        named = [argument for argument in arguments if not argument.startswith("-")]
-        print(f"settings{f' of {named[0]}' if named else ''}:\n{_settings(named[0] if named else None)}")
-        return 0
     # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
-    known, rest = parser.parse_known_args(arguments)
-    if known.recipe is None:
-        raise ConfigError(f"{command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
+    known, rest = parser.parse_known_args([argument for argument in arguments if argument not in HELP])
     from auscult.core.config import parse_overrides
 
-    recipe = _open_recipe(known.recipe, parse_overrides(rest))
-    return _run(command, recipe, known)
+    overrides = parse_overrides(rest)
+    if known.model is not None:
+        # A section is told from a folder by its brace: `--model '{family: gemma3, path: ...}'`.
+        key = "model" if known.model.lstrip().startswith("{") else "model.path"
+        if key in overrides:
+            raise ConfigError(f"the command line: --model and --{key} name the model twice; keep one")
+        overrides[key] = known.model
+    if set(HELP) & set(arguments):
+        print(parser.format_help())
+        print(f"settings{f' of {known.recipe}' if known.recipe else ''}:\n{_settings(known.recipe, overrides)}")
+        return 0
+    if known.recipe is None:
+        raise ConfigError(f"{command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
+    return _run(command, _open_recipe(known.recipe, overrides), known)
 
 
 def _run(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
@@ -204,15 +216,15 @@ def _run(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
         else pipeline.folder(recipe.name if command == "run" else f"{recipe.name}-{command}")
     )
     if command == "export":
-        if known.model is None or known.out is None:
+        if recipe.model.path is None or known.out is None:
             raise ConfigError("export: name the model and where its plain checkpoint goes: --model DIR --out DIR")
-        pipeline.export(recipe, Path(known.model), out, overwrite=known.overwrite)
+        pipeline.export(recipe, recipe.model.path, out, overwrite=known.overwrite)
         print(json.dumps({"checkpoint": str(out)}) if known.json else out)
         return 0
     if command != "run":
-        recipe = pipeline.only(recipe, None if command == "eval" else command, known.model)
+        recipe = pipeline.only(recipe, None if command == "eval" else command)
     with Reporter() as tell:
-        figures = pipeline.run(recipe, out, spoken, tell, overwrite=known.overwrite)
+        figures = pipeline.run(recipe, out, spoken, tell, say=tell.say, overwrite=known.overwrite)
     if figures:  # of several processes the first one speaks
         _show(out, figures, known.json)
     return 0
@@ -260,7 +272,7 @@ def _data(arguments: list[str]) -> int:
     )
     parser.add_argument("--decode", action="store_true", help="decode every recording to its end, not its header only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    if {"-h", "--help"} & set(arguments):
+    if set(HELP) & set(arguments):
         print(parser.format_help())
         return 0
     known, rest = parser.parse_known_args(arguments)
@@ -291,7 +303,7 @@ def _report(arguments: list[str]) -> int:
     parser = _parser("report", "RUN [--json]")
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
-    if {"-h", "--help"} & set(arguments):
+    if set(HELP) & set(arguments):
         print(parser.format_help())
         return 0
     known = parser.parse_args(arguments)
@@ -309,38 +321,59 @@ def _report(arguments: list[str]) -> int:
 def _list(arguments: list[str]) -> int:
     parser = _parser("list", "[--json]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    if {"-h", "--help"} & set(arguments):
+    if set(HELP) & set(arguments):
         print(parser.format_help())
         return 0
     known = parser.parse_args(arguments)
     from auscult.core.config import Plugin
     from auscult.core.forms import FORMS
     from auscult.core.yaml12 import read_yaml
-    from auscult.rewards.rubric import available
+    from auscult.data.source import Source
+    from auscult.models.family import Model
+    from auscult.rewards import rubric
+    from auscult.train.algorithm import Algorithm
+
+    broken: list[str] = []
+
+    def working(names: Sequence[str], look: Callable[[str], Any]) -> dict[str, Any]:
+        """What `look` finds under each name; one that does not load must not hide the others."""
+        seen: dict[str, Any] = {}
+        for name in names:
+            try:
+                seen[name] = look(name)
+            except ConfigError as problem:
+                broken.append(str(problem))
+        return {name: one for name, one in seen.items() if one is not None}
+
+    def plugins(key: str, package: str, base: type[Any]) -> list[str]:
+        plugin = Plugin(key, package)
+        return list(working(plugin.names(), lambda name: plugin.find(name, base)))
 
     found: dict[str, Any] = {
-        "recipes": {name: read_yaml(_recipe_file(name)).get("about", "") for name in recipe_names()},
-        "data": Plugin("source", "auscult.data.sources").names(),
-        "models": Plugin("family", "auscult.models.families").names(),
-        "algorithms": Plugin("algorithm", "auscult.train.algorithms").names(),
-        "rewards": available(),
+        "recipes": working(recipe_names(), lambda name: read_yaml(_recipe_file(name)).get("about", "")),
+        "data": plugins("source", "auscult.data.sources", Source),
+        "models": plugins("family", "auscult.models.families", Model),
+        "algorithms": plugins("algorithm", "auscult.train.algorithms", Algorithm),
+        "rewards": list(working(rubric.files(), rubric.find)),
         "forms": list(FORMS),
     }
     if known.json:
-        print(json.dumps(found, ensure_ascii=False))
-        return 0
-    print("recipes")
-    for name, about in found.pop("recipes").items():
-        print(f"  {name:<12} {about}")
-    for kind, names in found.items():
-        print(f"{kind:<12} {', '.join(names)}")
-    return 0
+        print(json.dumps({**found, "broken": broken}, ensure_ascii=False))
+    else:
+        print("recipes")
+        for name, about in found.pop("recipes").items():
+            print(f"  {name:<12} {about}")
+        for kind, names in found.items():
+            print(f"{kind:<12} {', '.join(names)}")
+    for problem in broken:
+        print(f"auscult: {problem}", file=sys.stderr)
+    return 2 if broken else 0
 
 
 def _doctor(arguments: list[str]) -> int:
     parser = _parser("doctor", "[--json]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    if {"-h", "--help"} & set(arguments):
+    if set(HELP) & set(arguments):
         print(parser.format_help())
         return 0
     known = parser.parse_args(arguments)

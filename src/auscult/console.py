@@ -62,6 +62,13 @@ class Reporter:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
+    def say(self, text: str) -> None:
+        """One line that stays, above the bars where there are any."""
+        if self._log:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _interrupt(self, *_: object) -> None:
         self._stopped = True
         raise KeyboardInterrupt

@@ -2,7 +2,8 @@
 
     model/                       the listener that the run begins with
     sft/ rest/ grpo/             one run folder a stage: metrics, rollouts, checkpoints, the trained model/, and `done`
-    samples_LABEL*.jsonl         every held-out row after `start` and each stage; the rows of the no-media baselines
+    samples_LABEL*.jsonl         every held-out row after `start` and each stage (of `model`, where there is no stage);
+                                 the rows of the no-media baselines
     results_LABEL.json           accuracies with intervals, baselines beside them
     results_comparison.json      before and after, with media and without, paired by row
     rollouts/showcase.jsonl      sampled rollouts for the page, their audio in media/
@@ -21,7 +22,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from auscult.core.runs import Run, atomic_folder, write_bytes, write_json, write
 from auscult.core.seeds import derive
 from auscult.core.types import Audio, Frames, Image, Media, Outcome, Rollout, Sample, Sampling, Score
 from auscult.data.source import Listed, Samples, order
-from auscult.data.splits import assert_disjoint
+from auscult.data.splits import assert_disjoint, group_of
 from auscult.evaluate.evaluation import (
     answer,
     clusters,
@@ -60,7 +61,7 @@ from auscult.rewards.rubric import Rubric
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.server import ServerEngine
-from auscult.train import loop, rest
+from auscult.train import checkpoint, loop, rest
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms.rest import Algorithm as Rest
 from auscult.train.processes import join, leave
@@ -68,6 +69,8 @@ from auscult.train.rest import Heldout, SelfTraining
 
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
 """Told what is being done, how far it is, of how much, and the latest figures."""
+Say = Callable[[str], None]
+"""Told a sentence for whoever waits."""
 VOCABULARY_SAMPLES = 512
 """Samples whose texts a new tokenizer is learnt from."""
 SHOWCASE_RATE = 16_000
@@ -100,7 +103,9 @@ def device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool = False) -> dict[str, Any]:
+def run(
+    recipe: Recipe, out: Path, command: str, tell: Tell, *, say: Say = lambda _: None, overwrite: bool = False
+) -> dict[str, Any]:
     """Runs what is left of the recipe in the folder `out`; the figures of the finished run, for process 0 alone."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     who = join()
@@ -113,12 +118,16 @@ def run(recipe: Recipe, out: Path, command: str, tell: Tell, *, overwrite: bool 
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
-                _stages(recipe, work, opened, command, lambda *_: None)
+                _stages(recipe, work, opened, command, lambda *_: None, lambda _: None)
             leave()
             return {}
-        if not opened.finished:
+        if opened.finished:
+            say(f"{out} is finished, and these are its figures; --overwrite would begin again")
+        else:
+            for sentence in work.sentences(recipe):
+                say(sentence)
             began = time.perf_counter()
-            _stages(recipe, work, opened, command, tell)
+            _stages(recipe, work, opened, command, tell, say)
             _clock(out / "environment.json", time.perf_counter() - began)
             write_page(out)
             opened.finish()
@@ -139,32 +148,66 @@ class _Work:
     def of(cls, recipe: Recipe) -> _Work:
         """Opens the data; raises the errors of data, device and model path that a user can mend."""
         device(recipe.device)
-        path = recipe.model.path
-        if path is not None and path.startswith(("/", "./", "../", "~")) and not Path(path).exists():
-            raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
-        train = recipe.data.split("train", recipe.seed)
+        if recipe.model.path is not None:
+            check_model(recipe.model.path)
         held = listed(recipe.data.split("heldout", recipe.seed), recipe.evaluate.limit)
+        if not recipe.stages and recipe.model.path is not None:  # a benchmark has nothing to train on
+            return cls(Listed(()), held)
+        train = recipe.data.split("train", recipe.seed)
         if train.size is not None:
             assert_disjoint([train[index] for index in range(train.size)], held)
         return cls(train, held)
 
+    def sentences(self, recipe: Recipe) -> Iterator[str]:
+        """What a person should know before the waiting begins."""
+        held = f"{len(self.held):,}{{}} of {_groups(self.held):,}{{}} held out"
+        if not recipe.stages:
+            yield f"data: {held.format(' samples', ' groups')}"
+        elif self.train.size is None:
+            yield f"data: endless samples to train on, {held.format('', ' groups')}"
+        else:
+            groups = _groups(self.train[index] for index in range(self.train.size))
+            yield f"data: {self.train.size:,} samples of {groups:,} groups to train on, {held.format('', '')}"
+        if recipe.model.path is not None:
+            yield f"model: begins with {recipe.model.path}"
 
-def _stages(recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell) -> None:
+
+def _groups(samples: Iterable[Sample]) -> int:
+    return len({group_of(sample) for sample in samples})
+
+
+def check_model(path: str) -> None:
+    """Refuses what is plainly no model, before anything is written; what looks like a hub id is left to the hub."""
+    folder = Path(path)
+    local = path.startswith(("/", "./", "../", "~")) or len(folder.parts) > 2
+    if local and not folder.exists():
+        raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
+    if (folder / "config.yaml").is_file() and not any(folder.glob("*config.json")):
+        models = [str(model) for model in sorted([*folder.glob("model"), *folder.glob("*/model")])]
+        there = f"name a model in it: {', '.join(models)}" if models else "it has no model yet: start its command again"
+        raise ConfigError(f"{path} is a run folder, no model; {there}")
+
+
+def _stages(recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell, say: Say) -> None:
     out, train, held = opened.path, work.train, work.held
     model = out / "model"
     _begin(recipe, train, model)
-    labels = ["start"]
-    _evaluated(recipe, "start", model, held, out, tell)
+    labels = labels_of(recipe)
+    _evaluated(recipe, labels[0], model, held, out, tell)
     for name, algorithm in recipe.stages.items():
-        model = _trained(recipe, name, algorithm, model, train, held, out, command, tell)
+        model = _trained(recipe, name, algorithm, model, train, held, out, command, tell, say)
         _evaluated(recipe, name, model, held, out, tell)
-        labels.append(name)
     if join().rank:
         return
     if not (out / "results_comparison.json").exists():
         write_json(out / "results_comparison.json", compare(out, labels, recipe.seed))
     if not (out / "rollouts" / "showcase.jsonl").exists():
         showcase(recipe, model, held, out)
+
+
+def labels_of(recipe: Recipe) -> list[str]:
+    """The models that are evaluated, in order: the start and what each stage made of it, or the one `model`."""
+    return ["start", *recipe.stages] if recipe.stages else ["model"]
 
 
 def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
@@ -198,6 +241,7 @@ def _trained(
     out: Path,
     command: str,
     tell: Tell,
+    say: Say,
 ) -> Path:
     """Runs a stage to its end in its own run folder; the trained model's folder."""
     config = {"stage": name, **to_dict(recipe)}
@@ -205,6 +249,8 @@ def _trained(
     with who.open(out / name, config, command) as opened:
         model = out / name / "model"
         if not opened.finished:
+            if opened.resumed:
+                say(f"going on from step {_reached(opened.path, algorithm)} of stage {name} in {out}")
             stage = loop.Stage(
                 run=opened,
                 algorithm=algorithm,
@@ -230,6 +276,14 @@ def _trained(
                     shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
             opened.finish()
     return model
+
+
+def _reached(folder: Path, algorithm: Algorithm) -> int:
+    """The steps of a stage that need not be done again; of self-training, the iterations."""
+    if isinstance(algorithm, Rest):
+        return len(list(folder.glob("iteration-*/done")))
+    point = checkpoint.newest(folder / "checkpoints")
+    return 0 if point is None else point[0]
 
 
 def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
@@ -271,14 +325,14 @@ def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], 
     write_outcomes(out / f"samples_{label}.jsonl", found.outcomes)
     for name, outcomes in found.unheard.items():
         write_outcomes(out / f"samples_{label}_{name}.jsonl", outcomes)
-    results = {"label": label, "order": ["start", *recipe.stages].index(label), "form": recipe.wording.form}
+    results = {"label": label, "order": labels_of(recipe).index(label), "form": recipe.wording.form}
     write_json(out / f"results_{label}.json", {**results, **found.to_dict(), "media": dict(listener.counts)})
 
 
 def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]:
     """Each model against the one before it, and the last against itself without media; paired by row."""
     pairs = list(itertools.pairwise(labels))
-    pairs += [(f"{labels[-1]}_{name}", labels[-1]) for name in ("shuffled", "silence") if len(labels) > 1]
+    pairs += [(f"{labels[-1]}_{name}", labels[-1]) for name in ("shuffled", "silence") if labels[-1] != "start"]
     rows: list[dict[str, Any]] = []
     for before, after in pairs:
         first, second = (read_outcomes(out / f"samples_{label}.jsonl") for label in (before, after))
@@ -364,23 +418,23 @@ def _clock(path: Path, seconds: float) -> None:
     write_json(path, {**environment, "seconds": environment.get("seconds", 0.0) + seconds})
 
 
-def export(recipe: Recipe, model: Path, out: Path, *, overwrite: bool = False) -> None:
+def export(recipe: Recipe, model: str, out: Path, *, overwrite: bool = False) -> None:
     """Writes the listener in `model` to `out` as a plain checkpoint, its adapter merged into its weights."""
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another folder with --out, or add --overwrite")
+    check_model(model)
     listener = merge(load(recipe, model))
     with atomic_folder(out) as aside:
         listener.save(aside)
 
 
-def only(recipe: Recipe, stage: str | None, path: str | None) -> Recipe:
-    """The recipe with one stage only (None: with none, to evaluate), beginning with the model in `path`."""
+def only(recipe: Recipe, stage: str | None) -> Recipe:
+    """The recipe with one stage only (None: with none, to evaluate)."""
     if stage is not None and stage not in recipe.stages:
         raise ConfigError(f"recipe {recipe.name} has no stage {stage}; it has {', '.join(recipe.stages) or 'none'}")
-    kept = {name: algorithm if name == stage else None for name, algorithm in recipe.stages.items()}
-    if path is None and recipe.model.path is None and stage != "sft":
+    if recipe.model.path is None and stage != "sft":
         raise ConfigError("name the model to begin with: --model DIR, for example runs/quickstart/sft/model")
-    return replace(recipe, **kept, model=replace(recipe.model, path=path or recipe.model.path))
+    return replace(recipe, **{name: algorithm if name == stage else None for name, algorithm in recipe.stages.items()})
 
 
 def folder(name: str) -> Path:

@@ -212,7 +212,9 @@ def test_a_mistyped_key_names_its_file_and_the_nearest():
         ({"name": "x", "weights": {"form": "much"}}, [], ["`weights.form` is 'much'"]),
         ({"name": "x", "parts": [{"size": 1}, {"sise": 1}]}, [], ["no setting `parts.1.sise`"]),
         ({"name": "x"}, ["--train.policy", "cut"], ["the command line", "'cut', but must be error | trim | chunk"]),
-        ({"name": "x"}, ["--train.steps", "0"], ["`train`: steps must be at least 1"]),
+        ({"name": "x"}, ["--train.steps", "0"], ["the command line: `train`: steps must be at least 1"]),
+        ({"name": "x", "train": {"steps": 0}}, ["--train.learning_rate", "1"], ["recipes/toy.yaml: `train`: steps"]),
+        ({"name": "x"}, ["--train", "{steps: 0}"], ["the command line: `train`: steps"]),
         ({"name": "x"}, ["--train.steps", "many"], ["the command line: `train.steps` is 'many'"]),
         ({"name": "x"}, ["--train.steps", "[1"], ["the command line: --train.steps is not YAML"]),
         ({"name": "x"}, ["--seed.deep", "1"], ["no setting `--seed.deep`", "--seed"]),
@@ -258,11 +260,84 @@ def test_a_plug_in_that_cannot_be_is_refused(values: dict[str, Any], part: str):
     assert part in refusal(Listening, values)
 
 
+@pytest.mark.parametrize(
+    ("values", "arguments", "said"),
+    [
+        (
+            {"source": "scenes"},
+            ["--data.source", "digits"],
+            "the command line: `data.root` is missing; give --data.root",
+        ),
+        ({"source": "scenes"}, ["--data", "{source: digits}"], "the command line: `data.root` is missing; give"),
+        (
+            {"source": "digits"},
+            ["--data.limit", "3"],
+            "recipes/toy.yaml: `data.root` is missing; set it there, or give",
+        ),
+        (
+            {"source": "scenes", "seconds": 3},
+            ["--data.source", "digits", "--data.root", "x"],
+            "the command line: digits has no setting `data.seconds`, which recipes/toy.yaml sets; replace the whole",
+        ),
+        ({"source": "scenes", "secnds": 3}, ["--data.seconds", "1"], "recipes/toy.yaml: there is no setting `data.sec"),
+    ],
+)
+def test_who_chose_a_plug_in_is_blamed_for_what_it_lacks(values: dict[str, Any], arguments: list[str], said: str):
+    assert refusal(Listening, {"data": values}, *arguments).startswith(said)
+
+
+@dataclass(frozen=True)
+class Range:
+    low: int = 0
+    high: int = 9
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError("low is above high: set a smaller low")
+
+
+@dataclass(frozen=True)
+class Ranges:
+    range: Range = Range()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "blamed"),
+    [
+        ("file", "file", "recipes/toy.yaml: `range`"),
+        ("typed", "typed", "the command line: `range`"),
+        ("typed", None, "the command line: `range`"),
+        ("file", "typed", "recipes/toy.yaml and the command line: `range`"),
+    ],
+)
+def test_values_that_do_not_go_together_are_blamed_on_all_who_set_them(low: str, high: str | None, blamed: str):
+    numbers = {"low": 20, "high": 10}
+    origins = {"low": low, "high": high}
+    values = {name: number for name, number in numbers.items() if origins[name] == "file"}
+    typed = [f"--range.{name}={number}" for name, number in numbers.items() if origins[name] == "typed"]
+    assert refusal(Ranges, {"range": values}, *typed).startswith(blamed)
+
+
+def test_a_plug_in_that_does_not_load_is_named(tmp_path: Path):
+    (tmp_path / "plugged" / "torn.py").write_text("import nowhere_at_all")
+    assert "plugged.torn does not load (ModuleNotFoundError" in refusal(Listening, {"data": {"source": "torn"}})
+
+
+def test_help_lists_what_the_command_line_chose_with_its_values():
+    given = {"data": "{source: digits, root: 'x'}", "data.limit": "3"}
+    options = {option.key: option.value for option in describe(Listening, {"data": {"source": "scenes"}}, given)}
+    assert options == {"data.source": "digits", "data.limit": 3, "data.root": "x", "mixture": ()}
+    found = describe(Recipe, {"grpo": {"size": 2}, "seed": 3}, {"train.steps": "7", "weights.form": "2", "kl": "null"})
+    shown = {option.key: option.value for option in found}
+    assert (shown["seed"], shown["train.steps"], shown["grpo.size"], shown["kl"]) == (3, 7, 2, None)
+    assert shown["weights"] == {"correct": 1.0, "form": 2}
+
+
 def test_help_lists_every_key_with_the_text_under_it():
     options = {option.key: option for option in describe(Recipe)}
-    assert options["name"].default is MISSING
+    assert options["name"].value is MISSING
     assert options["train.learning_rate"].text == "Peak of the schedule, per step."
-    assert (options["train.policy"].type, options["train.policy"].default) == ("error | trim | chunk", "error")
+    assert (options["train.policy"].type, options["train.policy"].value) == ("error | trim | chunk", "error")
     assert options["grpo.size"].text == "Replies to a prompt."
     assert set(_leaves(to_dict(Recipe("x")))) <= set(options) | {"weights.correct", "weights.form", "rewards.choice"}
     plugged = [option.key for option in describe(Listening, {"data": {"source": "scenes"}})]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,8 +108,37 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path, overwrite: boo
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(RunError, match="cannot be made a run folder"):
-        Run.open(tmp_path / "run", CONFIG, "first")
+    for out in (tmp_path / "run", tmp_path / "run" / "below"):
+        with pytest.raises(RunError, match=f"{out} cannot be written .*; .*give --out another folder"):
+            Run.open(out, CONFIG, "first")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool):
+    """Who runs the tests may be root, whom no mode stops: so the system's refusal is planted."""
+    if there:
+        Run.open(tmp_path / "run", CONFIG, "first").close()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open" if there else "mkdir", refuse)
+    with pytest.raises(RunError, match=r"run cannot be written \(Permission denied\); .*--out"):
+        Run.open(tmp_path / "run", CONFIG, "second")
+
+
+def test_a_full_disk_is_named_where_metrics_are_written(tmp_path: Path):
+    with Run.open(tmp_path / "run", CONFIG, "first") as run:
+        (run.path / "metrics.jsonl").symlink_to("/dev/full")
+        with pytest.raises(RunError, match=r"metrics.jsonl cannot be written \(No space left on device\); make room there"):
+            run.log(0, {"loss": 1.0})
+
+
+def test_a_full_disk_is_named_whatever_a_library_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(RunError, match=r"model cannot be written \(No space left on device\)"):
+        fill_with_an_error(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_writer_is_refused_until_the_first_is_killed(tmp_path: Path):
@@ -170,7 +200,7 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runs.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunError, match=r"page.html cannot be written \(No space left on device\)"):
         write_text(tmp_path / "page.html", "new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"page.html": "old"}
 
@@ -195,6 +225,11 @@ def test_json_is_plain_and_readable(tmp_path: Path):
     write_json(tmp_path / "x.json", {"n": np.int64(3), "ok": np.bool_(True), "x": (1, None), "text": "caf\u00e9"})
     assert json.loads((tmp_path / "x.json").read_text()) == {"n": 3, "ok": True, "x": [1, None], "text": "caf\u00e9"}
     assert "caf\u00e9" in (tmp_path / "x.json").read_text()
+
+
+def fill_with_an_error(target: Path) -> None:
+    with atomic_folder(target):
+        raise RuntimeError("unexpected pos 64 vs 0")
 
 
 def fill_half(target: Path) -> None:

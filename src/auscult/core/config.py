@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from auscult.core.errors import ConfigError
@@ -37,6 +37,16 @@ from auscult.core.yaml12 import parse_yaml
 T = TypeVar("T")
 Values = Mapping[str, Any]
 SHELL = "the command line"
+
+
+def loaded(module: str) -> ModuleType:
+    """The module of a plug-in, which may be anybody's file; whatever goes wrong in it is a ConfigError."""
+    try:
+        return importlib.import_module(module)
+    except Exception as problem:
+        raise ConfigError(
+            f"{module} does not load ({type(problem).__name__}: {problem}); mend or remove the file"
+        ) from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class Plugin:
 
     def find(self, name: str, base: type[Any]) -> type[Any]:
         """The subclass of `base` that the file `name` calls by the same name. Raises ConfigError when it has none."""
-        found: Any = getattr(importlib.import_module(f"{self.package}.{name}"), base.__name__, None)
+        found: Any = getattr(loaded(f"{self.package}.{name}"), base.__name__, None)
         if not isinstance(found, type) or found is base or not issubclass(found, base):
             raise ConfigError(
                 f"{self.package}.{name} has no class `{base.__name__}` of its own; add one, or move the file"
@@ -75,8 +85,8 @@ class Option:
     """Dotted, for example `train.lr`."""
     type: str
     """In words, for example `a number` or `error | trim`."""
-    default: Any
-    """Its value when nobody sets it; `dataclasses.MISSING` when somebody must."""
+    value: Any
+    """As it is set, else its default; `dataclasses.MISSING` when somebody must set it."""
     text: str
     """The docstring under the field."""
 
@@ -114,8 +124,9 @@ def build(cls: type[T], values: Values, overrides: Mapping[str, str] | None = No
     `--data '{source: digits}'`) replaces it; one of a leaf is laid over what the recipe says. Raises ConfigError for a
     key that is unknown or missing, a value of another type, and the ValueError of a dataclass's `__post_init__`.
     """
-    merged = _laid_over(values, overrides or {}, where)
-    return _Build(cls, merged).section(cls, merged, "", where, None)
+    overrides = overrides or {}
+    merged = _laid_over(values, overrides, where)
+    return _Build(cls, merged, frozenset(overrides), where).section(cls, merged, "", None)
 
 
 def _laid_over(values: Values, overrides: Mapping[str, str], where: str) -> dict[str, Any]:
@@ -145,91 +156,120 @@ class _Build:
 
     root: type
     values: Values
+    given: frozenset[str]
+    """Keys and sections that came from the command line."""
+    file: str
+    """Where the others came from."""
 
-    def section(self, cls: type[T], values: Any, key: str, where: str, base: T | None, plugin: str | None = None) -> T:
+    def where(self, key: str) -> str:
+        """Where `key` was set: on the command line, itself or a section around it, else in the file."""
+        parts = key.split(".")
+        around = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+        return SHELL if around & self.given else self.file
+
+    def section(self, cls: type[T], values: Any, key: str, base: T | None, plugin: str | None = None) -> T:
         """An instance of `cls`; what is not set is as in `base`, else as in `cls`. `plugin` is a key already read."""
-        values, hints = _mapping(values, key, where), _hints(cls)
+        values, hints = _mapping(values, key, self.where(key)), _hints(cls)
         for name in values:
             if name not in hints and name != plugin:
-                raise self.unknown(_join(key, name), values[name], where)
+                raise self.unknown(_join(key, name), values[name])
         made: dict[str, Any] = {}
         for field in _fields(cls):
             name, kind, inside = field.name, hints[field.name], _join(key, field.name)
             default = _default(field, base)
             if name in values:
-                made[name] = self.value(kind, values[name], inside, where, default)
+                made[name] = self.value(kind, values[name], inside, default)
             elif default is not MISSING:
                 made[name] = default
             elif _nested(kind) is not None:
-                made[name] = self.value(kind, {}, inside, where)
-            else:
-                raise ConfigError(f"{where}: `{inside}` is missing; set it there or with --{inside} VALUE")
+                made[name] = self.value(kind, {}, inside)
+            else:  # who chose the plug-in knows what it needs
+                where = self.where(_join(key, plugin) if plugin else inside)
+                there = "" if where == SHELL else "set it there, or "
+                raise ConfigError(f"{where}: `{inside}` is missing; {there}give --{inside} VALUE")
         try:
             return cls(**made)
         except ValueError as problem:
-            raise ConfigError(f"{where}: {f'`{key}`: ' if key else ''}{problem}") from problem
+            said = f"{f'`{key}`: ' if key else ''}{problem}"
+            raise ConfigError(f"{self.blamed(key, values, str(problem))}: {said}") from problem
 
-    def value(self, kind: Any, value: Any, key: str, where: str, default: Any = MISSING) -> Any:
+    def blamed(self, key: str, values: Values, problem: str) -> str:
+        """Where the keys of the section were set that `problem` names; where it names none, all of them."""
+        named = [name for name in values if re.search(rf"\b{re.escape(name)}\b", problem)]
+        keys = [_join(key, name) for name in named or values]
+        origins = {self.where(inside) for inside in keys}
+        origins |= {SHELL for given in self.given for inside in keys if given.startswith(f"{inside}.")}
+        return " and ".join(sorted(origins, key=lambda where: where == SHELL)) or self.where(key)
+
+    def value(self, kind: Any, value: Any, key: str, default: Any = MISSING) -> Any:
         """`value` as the type `kind`, or a ConfigError that says what would do."""
         members = _members(kind)
         if isinstance(value, _Typed):
-            value, where = _meant(value.text, members, key), SHELL
+            value = _meant(value.text, members, key)
         for member in members:
             if _accepts(member, value):
-                return self.accepted(member, value, key, where, default)
+                return self.accepted(member, value, key, default)
         if isinstance(_leaf(key, value)[1], _Typed):  # `--seed.deep 1`, where `seed` is no section
-            raise self.unknown(key, value, where)
+            raise self.unknown(key, value)
         hint = "; quote it, if text is meant" if str in members and not isinstance(value, list | dict) else ""
-        raise ConfigError(f"{where}: `{key}` is {_shown(value)}, but must be {_name(kind)}{hint}")
+        raise ConfigError(f"{self.where(key)}: `{key}` is {_shown(value)}, but must be {_name(kind)}{hint}")
 
-    def accepted(self, kind: Any, value: Any, key: str, where: str, default: Any) -> Any:
+    def accepted(self, kind: Any, value: Any, key: str, default: Any) -> Any:
         """`value`, whose outermost layer fits `kind`, with all inside of it converted too."""
         base, plugin = _unwrap(kind)
         origin, arguments = get_origin(base), get_args(base)
         if plugin is not None:
-            return self.plugged(base, plugin, value, key, where, default)
+            return self.plugged(base, plugin, value, key, default)
         if is_dataclass(base):
             cls = cast(type, base)
-            return self.section(cls, value, key, where, default if isinstance(default, cls) else None)
+            return self.section(cls, value, key, default if isinstance(default, cls) else None)
         if base is float:
             return float(value)
         if origin is tuple:
             kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
             if len(value) != len(kinds):
-                raise ConfigError(f"{where}: `{key}` has {len(value)} entries, but must have {len(kinds)}")
+                raise ConfigError(f"{self.where(key)}: `{key}` has {len(value)} entries, but must have {len(kinds)}")
             pairs = enumerate(zip(kinds, value, strict=True))
-            return tuple(self.value(inner, item, f"{key}.{i}", where) for i, (inner, item) in pairs)
+            return tuple(self.value(inner, item, f"{key}.{i}") for i, (inner, item) in pairs)
         if base is Any and isinstance(value, dict):
-            return {name: self.value(Any, item, f"{key}.{name}", where) for name, item in cast(Values, value).items()}
+            return {name: self.value(Any, item, f"{key}.{name}") for name, item in cast(Values, value).items()}
         if origin in (dict, Mapping):
-            made = {name: self.value(arguments[1], item, f"{key}.{name}", where) for name, item in value.items()}
+            made = {name: self.value(arguments[1], item, f"{key}.{name}") for name, item in value.items()}
             # Only `--weights.form 0.2` and no recipe set it: then the other entries stay as they are by default.
             typed = bool(value) and all(isinstance(item, _Typed) for item in value.values())
             return {**cast(Values, default), **made} if typed and isinstance(default, Mapping) else made
         return value
 
-    def plugged(self, base: type, plugin: Plugin, value: Any, key: str, where: str, default: Any) -> Any:
+    def plugged(self, base: type, plugin: Plugin, value: Any, key: str, default: Any) -> Any:
         """The plug-in that the section names, or the default's when it names none."""
-        name = value.get(plugin.key)
-        if isinstance(name, _Typed):
-            name, where = name.text, SHELL
+        name, inside = value.get(plugin.key), _join(key, plugin.key)
+        name = name.text if isinstance(name, _Typed) else name
         if name is None and isinstance(default, base):
             name = plugin.name_of(default)
         known = plugin.names()
         if name not in known:
             problem = "is missing" if name is None else f"is {_shown(name)}{_nearest(str(name), known)}"
-            raise ConfigError(f"{where}: `{_join(key, plugin.key)}` {problem}; there is {', '.join(known)}")
+            raise ConfigError(f"{self.where(inside)}: `{inside}` {problem}; there is {', '.join(known)}")
         chosen = plugin.find(name, base)
-        return self.section(chosen, value, key, where, default if type(default) is chosen else None, plugin.key)
+        foreign = [_join(key, other) for other in value if other not in (*_hints(chosen), plugin.key)]
+        left = [other for other in foreign if self.where(other) != SHELL]
+        if left and self.where(inside) == SHELL:
+            raise ConfigError(
+                f"{SHELL}: {name} has no setting `{left[0]}`, which {self.file} sets; replace the whole section: "
+                f"--{key} '{{{plugin.key}: {name}, KEY: VALUE}}'"
+            )
+        return self.section(chosen, value, key, default if type(default) is chosen else None, plugin.key)
 
-    def unknown(self, key: str, value: Any, where: str) -> ConfigError:
+    def unknown(self, key: str, value: Any) -> ConfigError:
         """The refusal of a key that nobody reads; one from the command line is shown as it was typed."""
         typed, leaf = _leaf(key, value)
         known = [option.key for option in _options(self.root, self.values, "", None)]
         if isinstance(leaf, _Typed):
             return ConfigError(f"{SHELL}: there is no setting `--{typed}`{_nearest(typed, known, '--')}; see --help")
         known += sorted({part.rpartition(".")[0] for part in known} - {""})
-        return ConfigError(f"{where}: there is no setting `{key}`{_nearest(key, known)}; see --help for all of them")
+        return ConfigError(
+            f"{self.where(key)}: there is no setting `{key}`{_nearest(key, known)}; see --help for all of them"
+        )
 
 
 def _leaf(key: str, value: Any) -> tuple[str, Any]:
@@ -276,22 +316,24 @@ def _plain(kind: Any, value: Any) -> Any:
     return to_dict(value) if is_dataclass(value) else value
 
 
-def describe(cls: type, values: Values | None = None) -> list[Option]:
-    """Every setting of `cls`, in order; `values` (a recipe) says which plug-ins are meant."""
-    return list(_options(cls, values or {}, "", None))
+def describe(cls: type, values: Values | None = None, overrides: Mapping[str, str] | None = None) -> list[Option]:
+    """Every setting of `cls`, in order; `values` (a recipe) and `overrides` say what they are and which plug-ins are
+    meant. Raises ConfigError for an override that is not YAML, or sets a key below a value."""
+    return list(_options(cls, _laid_over(values or {}, overrides or {}, "the recipe"), "", None))
 
 
 def _options(cls: type, values: Values, prefix: str, base: Any) -> Iterator[Option]:
     hints, texts = _hints(cls), _texts(cls)
     for field in _fields(cls):
         key, kind, text = _join(prefix, field.name), hints[field.name], texts.get(field.name, "")
-        default, below = _default(field, base), values.get(field.name)
+        default = _default(field, base)
+        set_here = values.get(field.name, default)
         nested = _nested(kind)
         if nested is None or default is None:  # a leaf, or a section that is off by default
-            yield Option(key, _name(kind), default, text)
+            yield Option(key, _name(kind), _read(kind, set_here, key, default), text)
         if nested is None:
             continue
-        below = parse_yaml(below.text, f"{SHELL}: --{key}") if isinstance(below, _Typed) else below
+        below = parse_yaml(set_here.text, f"{SHELL}: --{key}") if isinstance(set_here, _Typed) else set_here
         inner = cast("dict[str, Any]", below if isinstance(below, dict) else {})
         chosen, plugin = nested
         if plugin is not None:
@@ -302,6 +344,18 @@ def _options(cls: type, values: Values, prefix: str, base: Any) -> Iterator[Opti
                 continue
             chosen = plugin.find(name, chosen)
         yield from _options(chosen, inner, key, default if isinstance(default, chosen) else None)
+
+
+def _read(kind: Any, value: Any, key: str, default: Any = None) -> Any:
+    """`value` with what the command line says in it read, laid over a mapping that is the default; to be shown."""
+    if isinstance(value, _Typed):
+        return _meant(value.text, _members(kind), key)
+    if not isinstance(value, dict):
+        return value
+    items = cast("dict[str, Any]", value)
+    read = {name: _read(Any, item, f"{key}.{name}") for name, item in items.items()}
+    typed = bool(items) and all(isinstance(item, _Typed) for item in items.values())
+    return {**cast(Values, default), **read} if typed and isinstance(default, Mapping) else read
 
 
 @cache

@@ -16,6 +16,7 @@ loss must not kill the run before its reader sees it: the row then holds null, a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -35,13 +36,15 @@ from typing import IO, Any, NamedTuple, Self, cast
 
 import numpy as np
 
-from auscult.core.errors import RunError
+from auscult.core.errors import AuscultError, RunError
 from auscult.core.yaml12 import dump_yaml, read_yaml
 
 ASIDE = ".tmp-"
 """Begins the name of what is not finished; nobody reads it."""
 BEFORE = ".old-"
 """Begins the name of a folder that is just being replaced."""
+FULL = 1 << 20
+"""Free bytes below which a disk counts as full."""
 PACKAGES = (
     "auscult",
     "torch",
@@ -57,20 +60,34 @@ PACKAGES = (
 """Whose versions `environment.json` holds: those that can change a number."""
 
 
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    """Names the failure of whatever writes `path`: no right to, no room, something else in its place."""
+    try:
+        yield
+    except OSError as problem:
+        raise _unwritable(path, problem.strerror or str(problem)) from problem
+
+
+def _unwritable(path: Path, why: str) -> RunError:
+    return RunError(f"{path} cannot be written ({why}); make room there, or give --out another folder")
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Put `data` under `path` at once: a reader sees the old content or all of the new, also after a power cut."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{threading.get_ident()}-{path.name}")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    _fsync(path.parent)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        _fsync(path.parent)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -92,21 +109,27 @@ def atomic_folder(path: Path | str) -> Generator[Path]:
     """
     path = Path(path)
     aside, before = path.with_name(ASIDE + path.name), path.with_name(BEFORE + path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _mend(path.parent, only=(aside.name, before.name))
-    aside.mkdir()
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _mend(path.parent, only=(aside.name, before.name))
+        aside.mkdir()
     try:
         yield aside
         for inside in (*aside.rglob("*"), aside):
             _fsync(inside)
-    except BaseException:  # whatever went wrong, an interrupt too, nothing half-made stays
+    except BaseException as problem:  # whatever went wrong, an interrupt too, nothing half-made stays
+        full = getattr(problem, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < FULL
         shutil.rmtree(aside, ignore_errors=True)
+        if full and isinstance(problem, Exception) and not isinstance(problem, AuscultError):
+            # Libraries that write files call a full disk by names of their own.
+            raise _unwritable(path, os.strerror(errno.ENOSPC)) from problem
         raise
-    if path.exists():
-        path.rename(before)
-    aside.rename(path)
-    _fsync(path.parent)
-    shutil.rmtree(before, ignore_errors=True)
+    with _writing(path):
+        if path.exists():
+            path.rename(before)
+        aside.rename(path)
+        _fsync(path.parent)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def _fsync(path: Path) -> None:
@@ -145,13 +168,14 @@ def append_jsonl(path: Path | str, row: Mapping[str, Any]) -> None:
     """Append one row of strict JSON, in one write. Raises RunError when the file ends in a torn line."""
     path = Path(path)
     line = json.dumps(_plain(row, str(path)), ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                raise RunError(f"{path}: its last line is torn; cut it with truncate_jsonl before appending to it")
-        file.write(line)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    raise RunError(f"{path}: its last line is torn; cut it with truncate_jsonl before appending to it")
+            file.write(line)
 
 
 def read_jsonl(path: Path | str) -> Lines:
@@ -248,15 +272,17 @@ class Run:
         """Create the folder `path`, or continue the run in it.
 
         `config` is complete (`to_dict`); `command` is what the user typed. `overwrite` empties a run folder first.
-        Raises RunError when another process has the folder, when it was made with another configuration, or is no run.
+        Raises RunError when another process has the folder, when it was made with another configuration, is no run, or
+        cannot be written.
         """
-        path = Path(path)
+        with _writing(Path(path)):
+            return cls._opened(Path(path), config, command, overwrite)
+
+    @classmethod
+    def _opened(cls, path: Path, config: Mapping[str, Any], command: str, overwrite: bool) -> Run:
         if path.is_dir() and not _is_run(path):
             raise RunError(f"{path} holds files but no run; give --out a new folder")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise RunError(f"{path} cannot be made a run folder ({problem.strerror}); give --out another") from problem
+        path.mkdir(parents=True, exist_ok=True)
         lock = _locked(path)
         try:
             if overwrite:
@@ -331,7 +357,7 @@ def _locked(path: Path) -> IO[str]:
     lock = (path / "lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
+    except BlockingIOError as problem:
         lock.seek(0)
         owner = lock.read().strip() or "unknown"
         lock.close()

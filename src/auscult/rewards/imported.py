@@ -1,9 +1,10 @@
 """Reward functions by import path, and the one adapter for functions written for TRL.
 
-A reward is named `package.module:function` or `./file.py:function` (relative to the working directory). It is a
-function `(sample, rollout) -> float | None`, with keyword-only options if it likes. A function that has a parameter
-called `completions` has TRL's signature instead, `f(prompts, completions, **columns) -> list[float | None]`; it is
-called once per group and sees completions as plain strings.
+A reward is named `package.module:function` or `./file.py:function`. The file is looked for in the folder of the recipe
+that names it, then in the working directory; on the command line, in the working directory. It is a function
+`(sample, rollout) -> float | None`, with keyword-only options if it likes. A function that has a parameter called
+`completions` has TRL's signature instead, `f(prompts, completions, **columns) -> list[float | None]`; it is called once
+per group and sees completions as plain strings.
 
 What a function of a user's does wrong becomes a RewardError that names it and the sample; nothing it returns is
 believed unchecked, because one NaN among the rewards ruins a whole group.
@@ -16,6 +17,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -49,6 +51,19 @@ def load(path: str) -> Callable[..., Any]:
         hint = f"did you mean {near[0]!r}?" if near else f"define it there, or correct the name in {path!r}"
         raise ConfigError(f"reward {path!r}: {place} has no function {name!r}; {hint}")
     return function
+
+
+def beside(recipe: Any, folder: Path) -> Any:
+    """The recipe with each `file.py:function` whose file stands in its own `folder` named from the working directory,
+    as everything else in it is."""
+    if isinstance(recipe, dict):
+        items = cast("dict[str, Any]", recipe).items()
+        return {beside(key, folder): beside(value, folder) for key, value in items}
+    place, _, name = recipe.rpartition(":") if isinstance(recipe, str) else ("", "", "")
+    file = folder / place
+    if not place.endswith(".py") or not file.is_file() or file.resolve() == Path(place).resolve():
+        return recipe
+    return f"{os.path.relpath(file)}:{name}"
 
 
 def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> GroupReward:
@@ -169,7 +184,9 @@ def _file(place: str, path: str) -> ModuleType:
     """The module in a file, loaded once per process, so that two functions of it share their state."""
     file = Path(place).resolve()
     if not file.is_file():
-        raise ConfigError(f"reward {path!r}: there is no file {file}; paths are relative to the working directory")
+        raise ConfigError(
+            f"reward {path!r}: there is no file {file}; a path is relative to the recipe or to the working directory"
+        )
     name = f"auscult_reward_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]

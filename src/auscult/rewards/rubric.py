@@ -15,7 +15,6 @@ A part that could not be computed is None and makes the total None; zero would b
 
 from __future__ import annotations
 
-import importlib
 import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from statistics import fmean, pstdev
 from typing import Any, cast
 
 import auscult.rewards
+from auscult.core.config import loaded
 from auscult.core.errors import ConfigError
 from auscult.core.types import Group, Rollout, Sample, Score
 from auscult.rewards.imported import GroupReward, RewardError, for_groups, load
@@ -87,7 +87,7 @@ class Rubric:
 
 def available() -> list[str]:
     """Names of the rewards in this folder: the files that have a function of their own name."""
-    return [name for name in _files() if callable(_find(name))]
+    return [name for name in files() if find(name) is not None]
 
 
 def statistics(groups: Sequence[Group]) -> dict[str, float]:
@@ -138,7 +138,7 @@ def _part(name: str, entry: object) -> Part:
 def _function(name: str) -> Callable[..., Any]:
     if ":" in name:
         return load(name)
-    function = _find(name) if name in _files() else None
+    function = find(name) if name in files() else None
     if function is None:
         near = get_close_matches(name, available(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(available())}"
@@ -146,10 +146,13 @@ def _function(name: str) -> Callable[..., Any]:
     return function
 
 
-def _files() -> list[str]:
+def files() -> list[str]:
+    """Names of the files in this folder; not all are rewards."""
     return sorted(module.name for module in pkgutil.iter_modules(auscult.rewards.__path__))
 
 
-def _find(name: str) -> Callable[..., Any] | None:
-    function = getattr(importlib.import_module(f"auscult.rewards.{name}"), name, None)
+def find(name: str) -> Callable[..., Any] | None:
+    """The reward in the file `name`; None when it has no function of its own name. Raises ConfigError when it does not
+    load."""
+    function = getattr(loaded(f"auscult.rewards.{name}"), name, None)
     return function if callable(function) else None
