@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from auscult.core.errors import ConfigError, RunError
 from auscult.core.seeds import derive
+from auscult.models.encoded import EncoderCache
 from auscult.models.learning import Learning, Lora
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording
@@ -60,6 +61,7 @@ def load(path: str | Path, wording: Wording, learning: Learning, opener: Opener)
 def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
     """Sets each part of a listener to learn as `learning` says, with fresh adapters where it says so."""
     model = listener.model
+    listener.encoded = EncoderCache(learning.cache)
     model.requires_grad_(False)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,7 +167,7 @@ class Listener(ABC):
         """What is laid over the model's weights, when parts of it are adapted (`adapters.py`)."""
         self.counts: Counter[str] = Counter()
         """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `encoder_cached`,
-        `trimmed_clips`, `chunked_clips` …"""
+        `encoder_torn`, `trimmed_clips`, `chunked_clips` …"""
 
     @property
     def device(self) -> torch.device:
@@ -439,10 +440,10 @@ class Listener(ABC):
     def _remembered(self, kind: str, items: Sequence[Features], frozen: int) -> list[Tensor]:
         """What the first `frozen` steps make of each item; computed only for what was not heard before."""
         stages = self.stages(kind)[:frozen]
-        if (kind, frozen) not in self._encoders:  # hashed once: they are frozen
-            self._encoders[kind, frozen] = "/".join([kind, *(fingerprint(module, whole=True) for module, _ in stages)])
-        names = [f"{self._encoders[kind, frozen]}/{item.key}" for item in items]
-        rows = [self.encoded.get(name, self.device) for name in names]
+        torn = self.encoded.torn
+        encoder = self._encoder(kind, [module for module, _ in stages])
+        names = [f"{encoder}/{item.key}" for item in items]
+        rows = [self.encoded.get(name, item.inputs, self.device) for name, item in zip(names, items, strict=True)]
         missing = [number for number, known in enumerate(rows) if known is None]
         for number in missing:
             # Each alone: what is remembered must not depend, in its last bits, on the batch in which it was first met.
@@ -452,10 +453,21 @@ class Listener(ABC):
                     module.eval()  # no dropout in what is kept
                     made = step([items[number]], made)
             rows[number] = (made or [])[0]
-            self.encoded.put(names[number], (made or [])[0])
+            self.encoded.put(names[number], items[number].inputs, (made or [])[0])
             self._count([items[number]], made or [])
         self.counts["encoder_cached"] += len(items) - len(missing)
+        self.counts["encoder_torn"] += self.encoded.torn - torn
         return [tensor for tensor in rows if tensor is not None]
+
+    def _encoder(self, kind: str, modules: Sequence[nn.Module]) -> str:
+        """The name of frozen modules, by all that their results depend on: weights, settings, arithmetic."""
+        if (kind, len(modules)) not in self._encoders:  # hashed once: they are frozen
+            weights = [fingerprint(module, whole=True) for module in modules]
+            settings = [getattr(module, "config", self.model.config).to_json_string() for module in modules]
+            self._encoders[kind, len(modules)] = sha256("/".join([kind, *weights, *settings]).encode()).hexdigest()
+        where = self.device.type
+        held = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else "as held"
+        return f"{self._encoders[kind, len(modules)]}/{where}/{held}"
 
     def _count(self, items: Sequence[Features], rows: Sequence[Tensor]) -> None:
         self.counts["encoder_clips"] += len(items)
