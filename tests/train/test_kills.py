@@ -11,12 +11,14 @@ import json
 import os
 import random
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bitsandbytes.optim import AdamW8bit
 
 from auscult.core.runs import Run, read_jsonl
 from auscult.core.seeds import rng
@@ -29,7 +31,8 @@ from auscult.train import loop
 from auscult.train.algorithms import dapo
 from auscult.train.options import Train
 
-KILLS = 20
+KILLS = 10
+"""With each optimiser."""
 OPTIONS = Train(
     learning_rate=1e-3,
     warmup=2,
@@ -45,6 +48,7 @@ POINTS = (
     (GraftListener, "run_prompts"),
     (GraftListener, "run_replies"),
     (torch.optim.AdamW, "step"),
+    (AdamW8bit, "step"),
     (Run, "log"),
     (Path, "rename"),
     (Path, "mkdir"),
@@ -68,7 +72,7 @@ def score(listener) -> float:
     return float(next(iter(listener.model.parameters())).detach().double().sum().abs() * 1e4 % 1)
 
 
-def train(folder: Path, start: Path, rewards: Path) -> None:
+def train(folder: Path, start: Path, rewards: Path, options: Train) -> None:
     algorithm = dapo.Algorithm(
         steps=6, prompts=3, group=3, max_tokens=6, passes=2, kl=0.05, max_batches=3, rewards={f"{rewards}:odd": 1.0}
     )
@@ -76,7 +80,7 @@ def train(folder: Path, start: Path, rewards: Path) -> None:
         stage = loop.Stage(
             run=run,
             algorithm=algorithm,
-            options=OPTIONS,
+            options=options,
             start=start,
             load=lambda path: graft.Model().load(path, Wording(instruction=False, choices=False)),
             engine=partial(LocalEngine, batch=6),
@@ -87,7 +91,7 @@ def train(folder: Path, start: Path, rewards: Path) -> None:
         loop.train(stage, lambda step, row: None).save(folder / "trained")
 
 
-def child(folder: Path, start: Path, rewards: Path, point: int | None) -> int:
+def child(folder: Path, start: Path, rewards: Path, options: Train, point: int | None) -> int:
     """Trains in a process of its own, which is killed at the `point`-th call; the points that it passed, or -1."""
     pid = os.fork()
     if pid:
@@ -107,7 +111,7 @@ def child(folder: Path, start: Path, rewards: Path, point: int | None) -> int:
     for owner, name in POINTS:
         setattr(owner, name, counted(getattr(owner, name)))
     try:
-        train(folder, start, rewards)
+        train(folder, start, rewards, options)
         (folder / "points").write_text(str(passed))
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - a forked child must not go on as pytest
@@ -126,7 +130,9 @@ def left(folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.long
-def test_killed_at_twenty_random_points_it_ends_the_same(checkpoint, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw8bit"])
+def test_killed_at_twenty_random_points_it_ends_the_same(checkpoint, tmp_path, optimizer):
+    options = replace(OPTIONS, optimizer=optimizer)
     rewards = tmp_path / "rewards.py"
     rewards.write_text(
         "import random\n"
@@ -135,7 +141,7 @@ def test_killed_at_twenty_random_points_it_ends_the_same(checkpoint, tmp_path):
         "    return 0.3 if even else len(set(rollout.reply_ids)) / 20 + 0.01 * random.random()\n"
     )
     (tmp_path / "whole").mkdir()
-    points = child(tmp_path / "whole", checkpoint, rewards, None)
+    points = child(tmp_path / "whole", checkpoint, rewards, options, None)
     assert points > 0, (tmp_path / "whole" / "trouble").read_text()
     expected = left(tmp_path / "whole")
     seed = random.SystemRandom().randrange(10**6)
@@ -146,7 +152,7 @@ def test_killed_at_twenty_random_points_it_ends_the_same(checkpoint, tmp_path):
         folder.mkdir()
         while True:
             point = draw.randrange(1, points // 2) if kills < KILLS else None
-            if child(folder, checkpoint, rewards, point) >= 0:
+            if child(folder, checkpoint, rewards, options, point) >= 0:
                 break
             assert not (folder / "trouble").exists(), (folder / "trouble").read_text()
             kills += 1
