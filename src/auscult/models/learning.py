@@ -1,5 +1,4 @@
-"""What of a model learns, how its weights are held, and how much of what its frozen encoders said is kept; loads without
-torch."""
+"""What of a model learns, how its weights are held, how much is kept of what its encoders said; loads without torch."""
 
 from __future__ import annotations
 
