@@ -93,6 +93,8 @@ def test_blank_lines_and_line_separators_inside_of_texts(tmp_path: Path) -> None
         ({**COMPACT, "audio": "DATA:audio/wav;base64,UklG"}, "download it"),
         ({**COMPACT, "audio": {"audio": "a.wav", "start": -1}}, "`start` is -1"),
         ({**COMPACT, "audio": {"audio": "a.wav", "end": True}}, "`end` is True"),
+        ({**COMPACT, "audio": {"audio": "a.wav", "end": 10**400}}, "`end` is 1000"),
+        ({**COMPACT, "audio": "a\0.wav"}, "`audio` holds a zero character"),
         ({**COMPACT, "audio": {"audio": "a.wav", "sha256": "ABC"}}, "`sha256`"),
         ({**COMPACT, "audio": None}, "no `audio`"),
         ({**COMPACT, "answer": "cow"}, "'cow' is none of the choices"),
@@ -101,6 +103,7 @@ def test_blank_lines_and_line_separators_inside_of_texts(tmp_path: Path) -> None
         ({**COMPACT, "choices": ["dog", " "]}, r"`choices\[1\]` is empty"),
         ({**COMPACT, "question": " "}, "`question` is empty"),
         ({**COMPACT, "question": "\ud800"}, "lone surrogate"),
+        ({**COMPACT, "tags": {"so: \udfff": "x"}}, r"half a character \(a lone surrogate\) after `.*so: `"),
         ({**COMPACT, "tags": {"task": 1}}, "`tags.task` is a number"),
         ({**COMPACT, "group": 0}, "`group` is a number"),
         ({**FULL, "turns": []}, "`turns` is not a list of turns"),
@@ -143,7 +146,8 @@ def test_write_refuses_what_read_would_refuse_and_leaves_the_old_file(tmp_path: 
     jsonl.write(path, [good])
     before = path.read_bytes()
     memory = Sample("2", (Turn("user", (Audio.of(np.zeros(9, np.float32), 16_000), "What?")),), ("x",))
-    for bad in (memory, good, Sample("2", good.turns, ("y",), choices=("x",)), Sample("2", (), ("y",))):
+    half = Sample("2", good.turns, ("y",), tags={"\ud800": "x"})
+    for bad in (memory, good, half, Sample("2", good.turns, ("y",), choices=("x",)), Sample("2", (), ("y",))):
         with pytest.raises(DataError):
             jsonl.write(path, [good, bad])
         assert path.read_bytes() == before
@@ -169,6 +173,24 @@ def test_the_source_splits_by_recording_and_the_same_in_every_folder(tmp_path: P
         ids.append([sample.id for sample in heldout])
     assert ids[0] == ids[1]
     assert len(ids[0]) == 12
+
+
+def test_one_group_cannot_be_split(tmp_path: Path) -> None:
+    source = Source(root=str(questions(tmp_path / "a.jsonl", 4, "theo")))
+    with pytest.raises(
+        DataError, match=r"a\.jsonl: nothing can be held out.* 4 rows are all of one group \(theo\).*; add"
+    ):
+        source.rows("train", 0)
+
+
+def test_an_image_is_on_one_side_whatever_is_asked_about_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": str(n), "image": f"{n // 2}.png", "question": f"{n}?", "answer": "x"} for n in range(20)]
+    source = Source(root=str(rows_of(tmp_path / "a.jsonl", *rows)), heldout_share=0.3)
+    sides = [[row.sample for row in source.rows(name, 0)] for name in ("train", "heldout")]
+    assert [len(side) for side in sides] == [14, 6]
+    assert not {sample.media for sample in sides[0]} & {sample.media for sample in sides[1]}
+    monkeypatch.chdir(tmp_path)
+    assert [row.sample for row in source.rows("heldout", 0)] == sides[1]
 
 
 def test_two_files_must_not_share_a_group(tmp_path: Path) -> None:

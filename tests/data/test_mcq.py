@@ -151,6 +151,10 @@ def test_conversations(tmp_path: Path) -> None:
         ({"question": None, "answer": None, "conversations": []}, "not a list of turns"),
         ({"question": None, "answer": None, "conversations": [{"from": "gpt", "value": "x"}]}, "no question"),
         ({"question": None, "answer": None, "conversations": [{"from": "bot", "value": "x"}]}, "`from` is 'bot'"),
+        (
+            {"question": None, "answer": None, "conversations": [{"from": ["human"], "value": "x"}]},
+            r"`from` is \['human'\]",
+        ),
         ({"question": None, "answer": None, "conversations": [{"from": "gpt", "text": "x"}]}, "unknown key `text`"),
     ],
 )
@@ -197,6 +201,15 @@ def test_a_benchmark_is_never_trained_on(tmp_path: Path, row: dict[str, Any]) ->
     with pytest.raises(DataError, match="train on another file"):
         source.split("train", 0)
     assert len(source.rows("heldout", 0)) == 2
+
+
+def test_a_key_that_is_null_is_not_there(tmp_path: Path) -> None:
+    """Tables that hold several kinds of rows are written like this."""
+    both = {**dict.fromkeys(("conversations", "audio_id", "task", "difficulty", "choices", "split")), **ROW}
+    ((row, benchmark),) = read(file(tmp_path, both))
+    assert (row.sample.answers, benchmark) == (("3 sounds",), False)
+    ((row, benchmark),) = read(file(tmp_path, {**BENCHMARK, "sound": None}))
+    assert (row.key, benchmark) == ("audio_id", True)
 
 
 def test_mmau_is_read_whole(testdata: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.core.errors import DataError
-from auscult.core.types import Audio, Sample, Turn
+from auscult.core.types import Audio, Image, Sample, Turn
 from auscult.data.splits import assert_disjoint, split_groups
 
 rows = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("xyz")), min_size=2, max_size=60)
@@ -16,6 +16,10 @@ shares = st.floats(0.01, 0.99)
 
 def sample(name: str, path: str, group: str = "") -> Sample:
     return Sample(name, (Turn("user", (Audio(path), "What?")),), ("it",), group=group)
+
+
+def picture(name: str, path: str, group: str) -> Sample:
+    return Sample(name, (Turn("user", (Image(path), "What?")),), ("it",), group=group)
 
 
 @settings(deadline=None)
@@ -81,3 +85,5 @@ def test_a_recording_on_both_sides_is_named_whatever_its_group() -> None:
         assert_disjoint([sample("1", "a.wav", "x")], [sample("2", "./a.wav", "y")])
     with pytest.raises(DataError, match=r"groups are both .*a\.wav"):
         assert_disjoint([sample("1", "a.wav")], [sample("2", "a.wav")])
+    with pytest.raises(DataError, match=r"1 recordings are both .*a\.png"):
+        assert_disjoint([picture("1", "a.png", "x")], [picture("2", "a.png", "y")])
