@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from auscult import rewards
 from auscult.cli import main, recipe_names
 from auscult.core.config import build
 from auscult.core.runs import read_jsonl
 from auscult.core.yaml12 import read_yaml
+from auscult.data import sources
 from auscult.data.sources import scenes
 from auscult.recipe import Recipe
 
@@ -63,10 +66,34 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "quickstart", "--train.save_every", "0"], "save_every is 0"),
         (["run", "quickstart", "--grpo.temperature", "0"], "above 0"),
         (["run", "quickstart", "--grpo.rewards", "{choise: 1.0}"], "did you mean 'choice'"),
+        (["run", "quickstart", "--json", "--sft.steps", "-3"], "the command line: `sft`: steps is -3"),
+        (
+            ["run", "quickstart", "--json", "--out", "a.wav", "--data.heldout", "5"],
+            "a.wav cannot be written (File exists)",
+        ),
+        (["run", "quickstart", "--json", "--out", "/proc/run", "--data.heldout", "5"], "/proc/run cannot be written"),
+        (["run", "my.jsonl"], "auscult run sounds --data '{source: jsonl, root: my.jsonl}'"),
+        (["run", "my.json"], "auscult run sounds --data '{source: mcq, root: my.json}'"),
+        (["run", "my.csv"], "as JSON lines"),
+        (["run", "a.wav"], "as JSON lines"),
+        (["run", "clips"], "auscult run sounds --data.root clips"),
+        (["run", "--data.root", "/nowhere", "digits"], "/nowhere"),
+        (["run", "digits", "--data", "{source: mcq}"], "the command line: `data.root` is missing; give --data.root"),
+        (["run", "quickstart", "--data.source", "jsonl"], "jsonl has no setting `data.most`"),
+        (["run", "quickstart", "--model", "runs/no/sft/model"], "there is no model in runs/no/sft/model"),
+        (["run", "quickstart", "--model", "x", "--model.path", "y"], "keep one"),
+        (["grpo", "quickstart", "--model", "{family: grfat}"], "did you mean `graft`"),
+        (["grpo", "quickstart", "--model", "mine"], "name a model in it: mine/model, mine/sft/model"),
+        (["export", "quickstart", "--model", "mine", "--out", "x"], "name a model in it: mine/model, mine/sft/model"),
     ],
 )
 def test_a_mistake_is_a_sentence_with_exit_code_2(arguments, said, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    for name in ("my.jsonl", "my.json", "my.csv", "a.wav", "clips/dog/1.wav", "mine/config.yaml"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    for model in ("mine/model", "mine/sft/model"):
+        Path(model).mkdir(parents=True)
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert said in err
@@ -94,6 +121,46 @@ def test_help_of_a_recipe_lists_every_setting_with_its_value(capsys):
     assert "--train.learning_rate" in out
     assert "--grpo.group" in out
     assert "--data.most" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["digits", "--data.source", "jsonl"], ["--data.heldout  text or null = null", '--data.root  text = "fsdd"']),
+        (["digits", "--data", "{source: mcq, root: x}"], ["--data.audio_root  text = ", '--data.root  text = "x"']),
+        (["--grpo.algorithm", "dapo", "digits"], ["--grpo.clip_high  a number = 0.28", "--grpo.steps  a whole number"]),
+        (["digits", "--model", "runs/x/sft/model"], ['--model.path  text or null = "runs/x/sft/model"']),
+        (["digits", "--model", "{family: qwen2_audio}"], ["--model.family", "--model.lora"]),
+    ],
+)
+def test_help_lists_the_settings_of_what_the_command_line_chose(arguments, lines, capsys):
+    assert main(["run", *arguments, "--help"]) == 0
+    out = re.sub("  +", "  ", capsys.readouterr().out)
+    assert [line for line in lines if line not in out] == []
+    assert "--data.heldout_speakers" in out or "--data" in " ".join(arguments)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_broken_file_does_not_hide_the_others_from_the_list(as_json, capsys, monkeypatch, tmp_path):
+    for package, text in ((rewards, "def torn("), (sources, "import nowhere_at_all")):
+        folder = tmp_path / package.__name__
+        folder.mkdir()
+        (folder / "torn.py").write_text(text)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "good.yaml").write_text("about: all is well")
+    (tmp_path / "recipes" / "torn.yaml").write_text("about: [")
+    monkeypatch.setattr("auscult.cli.resources.files", lambda _: tmp_path)
+    assert main(["list", *(["--json"] if as_json else [])]) == 2
+    out, err = capsys.readouterr()
+    for told in ("rewards.torn does not load (SyntaxError", "sources.torn does not load", "torn.yaml is not YAML"):
+        assert told in err
+    assert "Traceback" not in err
+    if as_json:
+        found = json.loads(out)
+        assert (found["recipes"], len(found["broken"])) == ({"good": "all is well"}, 3)
+    for name in ("all is well", "digits", "choice", "graft", "dapo"):
+        assert name in out
 
 
 def test_help_needs_no_torch():
@@ -146,6 +213,7 @@ def test_a_run_ends_with_one_json_object_and_a_page(whole):
     ]
     assert Path(figures["report"]).read_text().count("<audio") == 3
     assert (out / "done").exists()
+    assert "data: endless samples to train on, 20 of 20 groups held out\n" in said.stderr
     assert "grpo" in said.stderr
 
 
@@ -153,6 +221,7 @@ def test_a_finished_run_says_the_same_again_at_once(whole):
     out, said = whole
     again = auscult("run", "quickstart", "--out", str(out), "--json", *SMALL)
     assert again.stdout == said.stdout
+    assert again.stderr == f"{out} is finished, and these are its figures; --overwrite would begin again\n"
 
 
 def test_its_config_runs_again_as_it_is(whole, tmp_path):
@@ -180,8 +249,29 @@ def test_the_stages_run_one_by_one_too(whole, tmp_path):
         "eval", "quickstart", "--out", str(tmp_path / "eval"), "--model", str(out / "grpo" / "model"), "--json", *SMALL
     )
     assert found.returncode == 0, found.stderr
-    (evaluated,) = json.loads(found.stdout)["results"].values()
+    ((label, evaluated),) = json.loads(found.stdout)["results"].items()
+    assert label == "model"
+    assert {"shuffled", "silence"} <= set(evaluated["baselines"])
+    assert [pair["before"] for pair in json.loads(found.stdout)["comparison"]] == ["model_shuffled", "model_silence"]
+    assert "data: 20 samples of 20 groups held out\n" in found.stderr
+    assert f"model: begins with {out / 'grpo' / 'model'}\n" in found.stderr
     assert evaluated["correct"] == json.loads((out / "results_grpo.json").read_text())["correct"]
+
+
+def test_a_benchmark_is_evaluated_though_nobody_may_train_on_it(whole, tmp_path, capsys):
+    out, _ = whole
+    made = scenes.Source(heldout=2, seconds=2.0).split("heldout", 0)
+    scenes.write(tmp_path / "clips", [made[0], made[1]])
+    clips = sorted(path.name for path in (tmp_path / "clips").glob("*.flac"))
+    rest = {"question": "What?", "choices": ["a", "b"], "answer": "a", "task": "sound", "difficulty": "easy"}
+    bench = tmp_path / "bench.json"
+    bench.write_text(json.dumps([{"id": clip, "audio_id": clip, **rest} for clip in clips]))
+    data = f"{{source: mcq, root: {bench}, audio_root: {tmp_path / 'clips'}}}"
+    command = ["quickstart", "--data", data, *SMALL[2:], "--out", str(tmp_path / "run"), "--json"]
+    assert main(["eval", "--model", str(out / "sft" / "model"), *command]) == 0
+    assert json.loads(capsys.readouterr().out)["results"]["model"]["n"] == 2
+    assert main(["sft", *command]) == 2
+    assert "holds benchmark rows" in capsys.readouterr().err
 
 
 def test_self_training_is_a_command_and_shows_its_iterations(whole, tmp_path):
@@ -266,6 +356,43 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     assert "Traceback" not in err
 
 
+def test_a_reward_beside_its_recipe_is_found_and_what_it_broke_goes_on_when_it_is_mended(tmp_path, capsys):
+    recipe = tmp_path / "mine" / "mine.yaml"
+    recipe.parent.mkdir()
+    (recipe.parent / "broken").touch()
+    recipe.write_text(MINE)
+    recipe.with_name("picky.py").write_text(PICKY)
+    command = ["run", str(recipe), "--json", "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "reward 'picky' failed on sample" in err
+    (recipe.parent / "broken").unlink()
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert f"going on from step 1 of stage grpo in {tmp_path / 'run'}\n" in err
+    assert list(json.loads(out)["results"]) == ["start", "grpo"]
+
+
+MINE = """
+name: mine
+data: {source: scenes, heldout: 4}
+model: {family: graft, width: 32, layers: 2, encoder_width: 32, encoder_layers: 1}
+wording: {form: think, instruction: false, choices: false}
+train: {save_every: 1}
+grpo: {algorithm: grpo, steps: 2, prompts: 2, group: 2, max_tokens: 4, rewards: {"picky.py:picky": 1.0}}
+evaluate: {max_tokens: 4, showcase: 1}
+"""
+PICKY = """
+from pathlib import Path
+seen = []
+def picky(sample, rollout):
+    seen.append(rollout)
+    assert len(seen) <= 4 or not Path(__file__).with_name("broken").exists(), "the second step"
+    return len(rollout.text) % 3
+"""
+
+
 def test_your_own_questions_about_your_own_files_train_and_are_evaluated(tmp_path):
     """The README's way: one JSON object a line, recordings beside it."""
     made = scenes.Source(heldout=12, seconds=2.0).split("heldout", 0)
@@ -275,6 +402,7 @@ def test_your_own_questions_about_your_own_files_train_and_are_evaluated(tmp_pat
     said = auscult("run", "sounds", "--out", str(tmp_path / "run"), "--json", "--data", data, *SMALL[2:])
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["results"]["grpo"]["n"] in range(2, 6)
+    assert re.search(r"^data: \d+ samples of \d+ groups to train on, \d+ of \d+ held out$", said.stderr, re.MULTILINE)
 
 
 def test_a_mistake_leaves_no_folder_that_refuses_the_corrected_command(tmp_path):

@@ -35,6 +35,8 @@ COMMANDS = {
     "doctor": "what this machine can do, and what is missing",
 }
 HELP = ("-h", "--help")
+SWITCHES = ("--json", "--overwrite", *HELP)
+"""Arguments of a recipe's commands that take no value."""
 SETTINGS = """\
 Every setting of the recipe can be given as --key value, for example --train.learning_rate 3e-4 or --grpo.steps 50;
 `auscult run RECIPE --help` lists them with their defaults."""
@@ -185,7 +187,7 @@ def _recipe_command(command: str, arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
     # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
-    known, rest = parser.parse_known_args([argument for argument in arguments if argument not in HELP])
+    known, rest = parser.parse_known_args([word for word in _recipe_first(arguments) if word not in HELP])
     from auscult.core.config import parse_overrides
 
     overrides = parse_overrides(rest)
@@ -202,6 +204,16 @@ def _recipe_command(command: str, arguments: list[str]) -> int:
     if known.recipe is None:
         raise ConfigError(f"{command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
     return _run(command, _open_recipe(known.recipe, overrides), known)
+
+
+def _recipe_first(arguments: Sequence[str]) -> list[str]:
+    """The recipe before everything else: argparse would take the value of a setting that stands before it for one."""
+    for place, word in enumerate(arguments):
+        before = arguments[place - 1] if place else ""
+        a_value = before.startswith("--") and "=" not in before and before not in SWITCHES
+        if not word.startswith("-") and not a_value:
+            return [word, *arguments[:place], *arguments[place + 1 :]]
+    return list(arguments)
 
 
 def _run(command: str, recipe: Recipe, known: argparse.Namespace) -> int:

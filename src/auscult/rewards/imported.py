@@ -184,9 +184,7 @@ def _file(place: str, path: str) -> ModuleType:
     """The module in a file, loaded once per process, so that two functions of it share their state."""
     file = Path(place).resolve()
     if not file.is_file():
-        raise ConfigError(
-            f"reward {path!r}: there is no file {file}; a path is relative to the recipe or to the working directory"
-        )
+        raise ConfigError(f"reward {path!r}: there is no file {file}, nor one beside the recipe; correct the path")
     name = f"auscult_reward_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
