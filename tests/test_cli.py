@@ -77,7 +77,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "my.csv"], "as JSON lines"),
         (["run", "a.wav"], "as JSON lines"),
         (["run", "clips"], "auscult run sounds --data.root clips"),
-        (["run", "--data.root", "/nowhere", "digits"], "/nowhere"),
+        (["run", "--data.root", "/nowhere", "digits"], "/nowhere is no folder"),
         (["run", "digits", "--data", "{source: mcq}"], "the command line: `data.root` is missing; give --data.root"),
         (["run", "quickstart", "--data.source", "jsonl"], "jsonl has no setting `data.most`"),
         (["run", "quickstart", "--model", "runs/no/sft/model"], "there is no model in runs/no/sft/model"),
