@@ -27,8 +27,9 @@ def opened(path, folder, family=graft):
 
 def gradients(listener, heard, arithmetic="float32"):
     """Of something that two clips have a part in."""
+    prompts = [listener.prompt(heard(number)) for number in range(2)]
     with listener.arithmetic(arithmetic):
-        prefix = listener.prefill([listener.prompt(heard(number)) for number in range(2)], "test")
+        prefix = listener.prefill(prompts, "test")
     prefix.out.square().mean().backward()
     return {name: p.grad for name, p in listener.model.named_parameters() if p.grad is not None}
 
