@@ -210,13 +210,14 @@ def test_images_are_opened(folder: Path) -> None:
     assert report(folder, *rows, decode=True).reasons["torn"] == 1
 
 
-def test_names_without_a_recording_id_are_told(tmp_path: Path) -> None:
+def test_names_without_a_recording_id_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dog/1-100-A", "dog/bark", "rain/2-200-A", "rain/drops"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / f"{name}.wav", np.ones(80) * 0.1, 8000)
     for target in (tmp_path, Sounds(root=str(tmp_path))):
         assert "2 of 4 names carry no recording id" in "\n".join(check(target).lines())
-    assert check(tmp_path / "dog").notes == ()  # no folder of class folders
+    monkeypatch.chdir(tmp_path / "dog")
+    assert check(".").notes == ()  # no folder of class folders
 
 
 def test_other_files_are_told_what_they_are(folder: Path) -> None:
@@ -237,6 +238,9 @@ def test_other_files_are_told_what_they_are(folder: Path) -> None:
         check(folder / "pipe.jsonl")
     (folder / "text").mkdir()
     with pytest.raises(DataError, match=r"text holds no files; .*--data\.root"):
+        check(folder / "text")
+    (folder / "text" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"1 files, but no recordings .*name the folder that the recordings lie in"):
         check(folder / "text")
     (folder / "text" / "my rows.jsonl").touch()
     with pytest.raises(DataError, match=r"auscult data check '.*my rows\.jsonl'$"):

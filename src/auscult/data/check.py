@@ -242,13 +242,13 @@ def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, li
 def _text(path: Path) -> str:
     """The text of a data file. Raises DataError that says what another file is, and what to do with it."""
     takes = f"`auscult data check` takes {TAKEN}"
-    if path.suffix.lower() in (".yaml", ".yml"):
-        raise DataError(f"{path} holds settings and no data; check the file or folder that its `data.root` names")
-    if path.suffix.lower() in EXTENSIONS:
-        command = shlex.join(["auscult", "data", "check", str(path.parent)])
-        raise DataError(f"{path} is a single recording; {takes}; check the folder that it lies in: {command}")
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder; {takes}; write its rows into a file")
+    if path.suffix.lower() in (".yaml", ".yml") and path.exists():
+        raise DataError(f"{path} holds settings and no data; check the file or folder that its `data.root` names")
+    if path.suffix.lower() in EXTENSIONS and path.exists():
+        command = shlex.join(["auscult", "data", "check", str(path.parent)])
+        raise DataError(f"{path} is a single recording; {takes}; check the folder that it lies in: {command}")
     text = rows.read_text(path)
     row = 'one object a line, such as {"id": "1", "audio": "a.wav", "question": "What?", "answer": "dog"}'
     if text.strip() and not any(line.lstrip().startswith(("{", "[")) for line in text.split("\n")):
@@ -289,19 +289,17 @@ def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
     files = walk(path, (".*",))
     recordings = [file for file in files if file.suffix.lower() in EXTENSIONS]
     if not recordings:
-        listed = [file for file in files if file.suffix.lower() in (".jsonl", ".json")]
-        named = f"file of samples, for example {shlex.join(['auscult', 'data', 'check', str(listed[0])])}"
-        raise DataError(
-            f"{path}: {len(files)} files, but no recordings ({' '.join(EXTENSIONS)}); name "
-            + (f"a {named}" if listed else "the folder that the recordings lie in")
-        )
+        named = "the folder that the recordings lie in"
+        for file in [file for file in files if file.suffix.lower() in (".jsonl", ".json")][:1]:
+            named = f"a file of samples, for example {shlex.join(['auscult', 'data', 'check', str(file)])}"
+        raise DataError(f"{path}: {len(files)} files, but no recordings ({' '.join(EXTENSIONS)}); name {named}")
     others = Counter(file.suffix or file.name for file in files if file.suffix.lower() not in EXTENSIONS)
     notes = (f"{sum(others.values())} other files were left out: {_listed(others)}",) if others else ()
     samples = [
         Sample(str(file), (Turn("user", (Audio(str(file)),)),), (), tags={"folder": file.parent.name})
         for file in recordings
     ]
-    in_classes = [file for file in recordings if file.parent.parent == path]
+    in_classes = [file for file in recordings if len(file.relative_to(path).parts) == 2]
     return [_Row(sample.id, "", sample.id, sample) for sample in samples], (*notes, *sounds.split_note(in_classes))
 
 

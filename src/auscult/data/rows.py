@@ -55,7 +55,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: no UTF-8 at byte {error.start}; save the file as UTF-8") from error
+        raise DataError(f"{path}: no text in UTF-8 at byte {error.start}; save its rows as JSON in UTF-8") from error
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); check the path (of a recipe's data: --data.root)"

@@ -93,8 +93,8 @@ def _opened(image: Image) -> Iterator[Pillow.Image]:
             raise _error(image, "not_image", "is no picture that Pillow reads; replace it, or leave it out") from error
         except Pillow.DecompressionBombError as error:
             raise _error(image, "huge", f"is too large ({error}); scale it down first") from error
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _error(image, "torn", f"cannot be decoded ({error}); replace it, or leave it out") from error
+        except (OSError, SyntaxError, ValueError, MemoryError) as error:  # the last: a JPEG 2000 whose header lies
+            raise _error(image, "torn", f"cannot be decoded ({error!r}); replace it, or leave it out") from error
 
 
 def _check(image: Image, opened: Pillow.Image) -> None:
