@@ -80,6 +80,7 @@ def test_too_long_clips_follow_the_policy_and_are_counted(checkpoint, heard):
     chunked = opened("chunk")
     assert [len(part.inputs["rows"]) for part in chunked.prompt(sample).features] == [50, 50, 20]
     assert chunked.counts["chunked_clips"] == 1
+    assert "silent_clips" not in +trimmed.counts + chunked.counts
 
 
 # -- media cannot be lost ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -251,6 +252,30 @@ def test_encoder_passes_of_the_loss_are_the_distinct_clips(tmp_path, checkpoint)
         rolled = read_jsonl(tmp_path / "run" / "rollouts" / f"step-{row['step']:06d}.jsonl").rows
         assert row["media/encoder_clips"] == 4 * len({one["id"] for one in rolled})
         assert row["media/clips"] == 4 * len(rolled)
+
+
+@pytest.mark.parametrize("algorithm", [SFT, GRPO], ids=["sft", "grpo"])
+def test_silent_clips_that_a_step_met_are_told_even_when_its_rollouts_were_there(tmp_path, checkpoint, algorithm):
+    """One clip of five, so one of fifteen in a row is met three times; each step's figures name it."""
+
+    @dataclass(frozen=True)
+    class Muted(Clips):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            turn = Turn("user", (Audio.of(np.zeros(4000, np.float32), 16_000), "How many sounds?"))
+            return replace(sample, turns=(turn,)) if index == 2 else sample
+
+    algorithm = replace(algorithm, steps=5)
+    made = replace(stage(tmp_path / "run", checkpoint, algorithm), samples=Muted())
+    with made.run:
+        loop.train(made, lambda *_: None)
+    told = [row.get("media/silent_clips", 0) for row in metrics(tmp_path / "run")]
+    assert sum(told) == 3
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    made = replace(stage(tmp_path / "run", checkpoint, algorithm), samples=Muted())
+    with made.run:
+        loop.train(made, lambda *_: None)
+    assert [row.get("media/silent_clips", 0) for row in metrics(tmp_path / "run")] == told
 
 
 def test_a_rollout_credited_to_another_prompt_is_refused(checkpoint):

@@ -35,11 +35,13 @@ from transformers.cache_utils import DynamicLayer
 from auscult.core.errors import ConfigError, LostMediaError, MediaError, RenderError
 from auscult.core.forms import Form
 from auscult.core.types import Audio, Image, Media, Sample, Wave
-from auscult.media.audio import decode, fit
+from auscult.media.audio import decode, fit, silent
 from auscult.models.encoded import EncoderCache
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import Wording
 
+RENDERED = ("trimmed_clips", "chunked_clips", "silent_clips")
+"""What is counted while prompts are rendered; all other counts are of passes."""
 PROBE = "qzv"
 """Stands for a reply where a chat template is asked how it ends one."""
 
@@ -167,7 +169,7 @@ class Listener(ABC):
         """What is laid over the model's weights, when parts of it are adapted (`adapters.py`)."""
         self.counts: Counter[str] = Counter()
         """What happened to media: `clips`, `placeholders`, `encoder_rows`, `encoder_clips`, `encoder_cached`,
-        `encoder_torn`, `trimmed_clips`, `chunked_clips` …"""
+        `encoder_torn`, and those of `RENDERED`."""
 
     @property
     def device(self) -> torch.device:
@@ -316,6 +318,7 @@ class Listener(ABC):
         fitted = fit(decode(audio, rate), rate, limit, self.wording.too_long)
         self.counts["trimmed_clips"] += fitted.cut_seconds > 0
         self.counts["chunked_clips"] += len(fitted.pieces) > 1
+        self.counts["silent_clips"] += all(map(silent, fitted.pieces))
         return fitted.pieces
 
     def _ids(self, text: str) -> list[int]:

@@ -35,7 +35,7 @@ from auscult.core.seeds import derive
 from auscult.core.types import Credit, Group, Rollout, Sample, Score
 from auscult.data.source import Samples, order
 from auscult.models.fingerprint import fingerprint
-from auscult.models.listener import Listener, Prompt
+from auscult.models.listener import RENDERED, Listener, Prompt
 from auscult.rewards.rubric import Rubric, statistics
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.store import read_groups, write_groups
@@ -152,11 +152,14 @@ class Batch:
 def _step(
     stage: Stage, at: Position, learner: Learner, engine: Engine, reference: Reference | None
 ) -> tuple[dict[str, float], Position]:
-    algorithm, step = stage.algorithm, at.step
+    algorithm, step, counts = stage.algorithm, at.step, learner.listener.counts
+    heard = Counter(counts)
     if algorithm.request:
         batch = _rolled(stage, at, learner.listener, engine, algorithm.request)
     else:
         batch = _demonstrated(stage, at, learner.listener)
+    # Rollouts may be there already, with all that they draw and count; prompts are rendered by every process anew.
+    media = Counter({name: counts[name] - heard[name] for name in RENDERED if counts[name] > heard[name]})
     taught = any(lesson.advantage for lesson in batch.lessons)
     after = replace(at, step=step + 1, taken=at.taken + batch.taken, empty=0 if taught else at.empty + 1)
     if after.empty >= stage.options.empty_steps:
@@ -166,14 +169,13 @@ def _step(
             f"{stage.run.path / 'rollouts'}"
         )
     figures = {**batch.figures, "samples": float(after.taken), "empty_steps": float(after.empty)}
-    # Collecting may have been skipped, with all that it draws and counts.
     rank = stage.processes.rank
     seed_globals(derive(stage.seed, "learn", step, *([rank] if rank else [])))  # each drops out for itself
-    heard = Counter(learner.listener.counts)
+    heard = Counter(counts)
     if batch.lessons:
         figures |= learner.learn(batch.lessons, algorithm.objective, reference)
         _agree(figures, step, stage.options)
-    media = sum(stage.processes.gather(learner.listener.counts - heard), Counter[str]())
+    media = sum(stage.processes.gather(counts - heard), media)
     return figures | {f"media/{name}": count for name, count in media.items()}, after
 
 
