@@ -67,7 +67,6 @@ class Unseen(Gemma3nVisionConfig):
 class UnseenTower(PreTrainedModel):
     """No weights, and those of a checkpoint are passed over."""
 
-    config: Unseen
     config_class = Unseen
     _keys_to_ignore_on_load_unexpected = [r"vision_tower\."]  # noqa: RUF012 - so transformers declares it
 
