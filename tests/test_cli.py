@@ -29,6 +29,7 @@ SMALL = [
     *("--model.encoder_layers", "1", "--sft.steps", "4", "--sft.prompts", "4", "--grpo.steps", "3"),
     *("--grpo.prompts", "3", "--grpo.max_tokens", "8", "--evaluate.max_tokens", "8", "--evaluate.showcase", "3"),
 ]
+REST = "{algorithm: rest, steps: 2, prompts: 6, group: 3, sample_batch: 4, max_tokens: 8, correct: form}"
 TIMES = ("seconds", "started")
 
 
@@ -277,11 +278,8 @@ def test_a_benchmark_is_evaluated_though_nobody_may_train_on_it(whole, tmp_path,
 def test_self_training_is_a_command_and_shows_its_iterations(whole, tmp_path):
     """A small listener is hardly ever right, so here whatever says something is."""
     out, _ = whole
-    rest = [
-        "--rest",
-        "{algorithm: rest, steps: 2, prompts: 6, group: 3, sample_batch: 4, max_tokens: 8, correct: form}",
-    ]
-    rest += ["--rest.threshold", "0", "--rest.max_drop", "1", "--out", str(tmp_path / "run")]
+    rest = ["--rest", REST, "--rest.threshold", "0", "--rest.max_drop", "1"]
+    rest += ["--out", str(tmp_path / "run")]
     said = auscult("rest", "quickstart", "--model", str(out / "sft" / "model"), "--json", *SMALL, *rest)
     assert said.returncode == 0, said.stderr
     assert list(json.loads(said.stdout)["results"]) == ["start", "rest"]
@@ -292,6 +290,28 @@ def test_self_training_is_a_command_and_shows_its_iterations(whole, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Iteration 1: kept" in page
     assert "Iteration 2: kept" in page
+
+
+@pytest.mark.long
+def test_two_processes_run_a_whole_recipe_as_one_does(tmp_path):
+    """Held-out samples and rollouts are shared out too: the same replies, rewards and figures on either side."""
+    recipe = ["run", "quickstart", "--json", *SMALL, "--rest", REST, "--rest.threshold", "0"]
+    recipe += ["--rest.max_drop", "1", "--train.check_every", "2", "--train.check_limit", "7"]
+    alone = auscult(*recipe, "--out", str(tmp_path / "alone"))
+    assert alone.returncode == 0, alone.stderr
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "auscult"]
+    both = subprocess.run([*launch, *recipe, "--out", str(tmp_path / "both")], capture_output=True, text=True)
+    assert both.returncode == 0, both.stderr
+    figures, expected = json.loads(both.stdout)["results"], json.loads(alone.stdout)["results"]
+    assert figures == expected
+    for path in sorted((tmp_path / "alone").glob("**/samples_*.jsonl")):
+        assert (tmp_path / "both" / path.relative_to(tmp_path / "alone")).read_bytes() == path.read_bytes()
+    for number in (1, 2):
+        told, manifest = (
+            json.loads((tmp_path / who / f"rest/iteration-{number}/manifest.json").read_text())
+            for who in ("both", "alone")
+        )
+        assert (told["replies"], told["kept"]) == (manifest["replies"], manifest["kept"])
 
 
 def test_a_trained_model_is_exported_as_a_plain_checkpoint(whole, tmp_path):

@@ -273,7 +273,7 @@ def _data(arguments: list[str]) -> int:
     )
     parser.add_argument("what", choices=["check"], metavar="check")
     parser.add_argument(
-        "file", metavar="FILE", help="samples (JSONL), questions (JSON), a folder of recordings or a recipe"
+        "file", metavar="FILE", help="samples (JSONL), questions (JSON), a folder of recordings, a recipe or its YAML"
     )
     parser.add_argument("--audio", metavar="DIR", help="folder of the recordings that a question file names")
     parser.add_argument(
@@ -292,7 +292,7 @@ def _data(arguments: list[str]) -> int:
     from auscult.data.check import check
 
     overrides = parse_overrides(rest)
-    if known.file in recipe_names():
+    if known.file in recipe_names() or Path(known.file).suffix in (".yaml", ".yml"):
         known.recipe = known.file
         target = _open_recipe(known.recipe, overrides).data
     else:

@@ -10,8 +10,8 @@
     report.html, done
 
 A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing
-depends on whether a run was stopped. Several processes (`torchrun`, `accelerate launch`) train each stage together;
-process 0 does the rest, while the others wait where the next stage opens.
+depends on whether a run was stopped. Several processes (`torchrun`, `accelerate launch`) go through all of it together
+and share the training and the held-out samples; process 0 writes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from auscult.rollouts.server import ServerEngine
 from auscult.train import checkpoint, loop, rest
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms.rest import Algorithm as Rest
-from auscult.train.processes import join, leave
+from auscult.train.processes import Together, join, leave
 from auscult.train.rest import Heldout, SelfTraining
 
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
@@ -84,15 +84,20 @@ def load(recipe: Recipe, path: str | Path) -> Listener:
     return listener
 
 
-def engine(recipe: Recipe, listener: Listener) -> LocalEngine:
+def local(recipe: Recipe, listener: Listener) -> LocalEngine:
     """What answers prompts with the listener's weights."""
     return LocalEngine(listener, recipe.evaluate.batch, recipe.train.precision)
+
+
+def engine(recipe: Recipe, listener: Listener) -> Engine:
+    """The same, asked by all processes together, each of which answers its share."""
+    return Together(local(recipe, listener), join())
 
 
 def rolling(recipe: Recipe, folder: Path, listener: Listener) -> Engine:
     """What draws the rollouts of a stage; a server's replies are journaled in `folder`."""
     if recipe.server is None:
-        return engine(recipe, listener)
+        return local(recipe, listener)
     return ServerEngine(listener, recipe.server, folder)
 
 
@@ -109,8 +114,6 @@ def run(
     """Runs what is left of the recipe in the folder `out`; the figures of the finished run, for process 0 alone."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     who = join()
-    if who.count > 1 and any(isinstance(algorithm, Rest) for algorithm in recipe.stages.values()):
-        raise ConfigError("self-training runs in one process; launch it without torchrun or accelerate")
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
@@ -191,17 +194,15 @@ def check_model(path: str) -> None:
 def _stages(recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell, say: Say) -> None:
     out, train, held = opened.path, work.train, work.held
     model = out / "model"
-    _begin(recipe, train, model)
+    join().first(lambda: _begin(recipe, train, model))
     labels = labels_of(recipe)
     _evaluated(recipe, labels[0], model, held, out, tell)
     for name, algorithm in recipe.stages.items():
         model = _trained(recipe, name, algorithm, model, train, held, out, command, tell, say)
         _evaluated(recipe, name, model, held, out, tell)
-    if join().rank:
-        return
-    if not (out / "results_comparison.json").exists():
+    if join().rank == 0 and not (out / "results_comparison.json").exists():
         write_json(out / "results_comparison.json", compare(out, labels, recipe.seed))
-    if not (out / "rollouts" / "showcase.jsonl").exists():
+    if not join().first((out / "rollouts" / "showcase.jsonl").exists):
         showcase(recipe, model, held, out)
 
 
@@ -212,7 +213,7 @@ def labels_of(recipe: Recipe) -> list[str]:
 
 def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
     """Writes the listener that the run begins with."""
-    if model.exists() or join().rank:
+    if model.exists():
         return
     if recipe.model.path is not None:
         listener = recipe.model.load(recipe.model.path, recipe.wording)
@@ -227,8 +228,7 @@ def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
             )
         ]
         listener = recipe.model.build(texts, shape.tags(), recipe.wording, derive(recipe.seed, "weights"))
-    with atomic_folder(model) as aside:
-        listener.save(aside)
+    _written(model, listener.save)
 
 
 def _trained(
@@ -266,16 +266,20 @@ def _trained(
             if isinstance(algorithm, Rest):
                 heldout = _heldout(recipe, held)
                 work = SelfTraining(stage=stage, algorithm=algorithm, heldout=heldout, command=command, tell=tell)
-                with atomic_folder(model) as aside:
-                    shutil.copytree(rest.train(work), aside, dirs_exist_ok=True)
+                kept = rest.train(work)
+                who.first(lambda: _written(model, lambda aside: shutil.copytree(kept, aside, dirs_exist_ok=True)))
             else:
                 listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
-                if who.rank == 0:
-                    with atomic_folder(model) as aside:
-                        listener.save(aside)
-                    shutil.rmtree(out / name / "checkpoints")  # what it holds is in model/ now, but for the optimiser
+                who.first(lambda: _written(model, listener.save))
+                if who.rank == 0:  # what they hold is in model/ now, but for the optimiser
+                    shutil.rmtree(out / name / "checkpoints")
             opened.finish()
     return model
+
+
+def _written(folder: Path, write: Callable[[Path], object]) -> None:
+    with atomic_folder(folder) as aside:
+        write(aside)
 
 
 def _reached(folder: Path, algorithm: Algorithm) -> int:
@@ -289,10 +293,13 @@ def _reached(folder: Path, algorithm: Algorithm) -> int:
 def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
     """How an iteration of self-training is compared with the one before it: all held-out samples, paired."""
 
+    who = join()
+
     def ask(listener: Listener, path: Path) -> tuple[Outcome, ...]:
-        if not path.exists():
-            write_outcomes(path, answer(engine(recipe, listener), listener, held, recipe.evaluate, recipe.seed))
-        return read_outcomes(path)
+        if not who.first(path.exists):
+            outcomes = answer(engine(recipe, listener), listener, held, recipe.evaluate, recipe.seed)
+            who.first(lambda: write_outcomes(path, outcomes))
+        return who.first(lambda: read_outcomes(path))
 
     def compared(before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:
         seed = derive(recipe.seed, "bootstrap", "iteration")
@@ -310,7 +317,8 @@ def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:
 
 def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], out: Path, tell: Tell) -> None:
     """Writes the held-out results of a model; nothing when they are there."""
-    if (out / f"results_{label}.json").exists() or join().rank:
+    who = join()
+    if who.first((out / f"results_{label}.json").exists):
         return
     listener = load(recipe, model)
     found = evaluate(
@@ -322,11 +330,13 @@ def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], 
         unheard=label != "start",
         tell=lambda what, done, total: tell(f"evaluate {label}: {what}", done, total, {}),
     )
+    if who.rank:
+        return
     write_outcomes(out / f"samples_{label}.jsonl", found.outcomes)
     for name, outcomes in found.unheard.items():
         write_outcomes(out / f"samples_{label}_{name}.jsonl", outcomes)
     results = {"label": label, "order": labels_of(recipe).index(label), "form": recipe.wording.form}
-    write_json(out / f"results_{label}.json", {**results, **found.to_dict(), "media": dict(listener.counts)})
+    write_json(out / f"results_{label}.json", {**results, **found.to_dict()})
 
 
 def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]:
@@ -367,6 +377,8 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     chosen = held[:: max(1, len(held) // max(1, recipe.evaluate.showcase))][: recipe.evaluate.showcase]
     prompts = [listener.prompt(sample) for sample in chosen]
     rolled = engine(recipe, listener).roll(prompts, 1, sampling, derive(recipe.seed, "showcase"))
+    if join().rank:
+        return
     lines = [
         {
             "id": prompt.sample.id,
@@ -423,9 +435,7 @@ def export(recipe: Recipe, model: str, out: Path, *, overwrite: bool = False) ->
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another folder with --out, or add --overwrite")
     check_model(model)
-    listener = merge(load(recipe, model))
-    with atomic_folder(out) as aside:
-        listener.save(aside)
+    _written(out, merge(load(recipe, model)).save)
 
 
 def only(recipe: Recipe, stage: str | None) -> Recipe:

@@ -36,7 +36,7 @@ from auscult.evaluate.options import Evaluate
 from auscult.evaluate.statistics import clustered_se, wilson
 from auscult.media import image
 from auscult.media.audio import decode
-from auscult.models.listener import Listener
+from auscult.models.listener import RENDERED, Listener
 from auscult.rewards.choice import choice
 from auscult.rollouts.engine import Engine
 
@@ -66,6 +66,8 @@ class Evaluation:
     """The same samples asked with `shuffled` media and with `silence`."""
     guesses: Mapping[str, Guess]
     """By task (`` for questions without one): what can be had without a model."""
+    media: Mapping[str, int]
+    """Clips and images asked about (`clips`), and what the listener did to them on the way (its `RENDERED` counts)."""
 
     def to_dict(self) -> dict[str, Any]:
         """What a results file holds."""
@@ -89,6 +91,7 @@ class Evaluation:
                 **asdict(overall(self.guesses, [outcome.tags.get("task", "") for outcome in self.outcomes])),
                 **{name: proportion(outcomes) for name, outcomes in self.unheard.items()},
             },
+            "media": dict(self.media),
         }
 
 
@@ -119,12 +122,15 @@ def evaluate(
     def ask(what: str, asked: Sequence[Sample]) -> tuple[Outcome, ...]:
         return answer(engine, listener, asked, options, seed, lambda done: tell(what, done, len(asked)))
 
+    before = Counter(listener.counts)
     outcomes = ask("held-out", samples)
+    media = {name: listener.counts[name] - before[name] for name in RENDERED}
     without = {"shuffled": shuffled(samples, seed), "silence": [silenced(s) for s in samples]} if unheard else {}
     return Evaluation(
         outcomes,
         {name: ask(name, asked) for name, asked in without.items()},
         guesses(samples),
+        {"clips": sum(len(sample.media) for sample in samples), **media},
     )
 
 
