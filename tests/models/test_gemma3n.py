@@ -46,6 +46,23 @@ def test_a_reply_may_hold_any_token(checkpoint):
         assert torch.allclose(listener.logits(hidden)[0], plain, atol=1e-5)
 
 
+def test_what_an_adapter_learns_in_training_is_what_rollouts_say(checkpoint):
+    """AltUp reads its own matrices in training and calls them elsewhere: an adapter on them would be two policies."""
+    listener = Model(language="adapt", lora=Lora(rank=4, dropout=0.0)).load(checkpoint, WORDING)
+    with torch.no_grad():
+        for name, parameter in listener.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    prompt = listener.prompt(asked("Listen."))
+    ids = torch.tensor([[40, 41, 42]])
+    heard = []
+    for training in (True, False):
+        listener.model.train(training)
+        hidden = listener.reply(listener.prefill([prompt], "test"), torch.tensor([0]), ids, torch.ones_like(ids))
+        heard.append(listener.logits(hidden).detach())
+    assert torch.allclose(*heard, atol=1e-5)
+
+
 def test_clips_of_every_length_fill_the_same_number_of_tokens_and_sound_alike_in_any_company(checkpoint):
     """Sixteen frames become one row: lengths of all remainders, beside the longest there is. With seed 0 the
     convolutions do answer to what lies behind a clip; not every seed's do."""

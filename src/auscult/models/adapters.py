@@ -164,8 +164,10 @@ def _attach(listener: Listener, lora: Lora, targets: list[str]) -> Any:
 
 
 def _linear(module: nn.Module) -> list[str]:
-    """The linear layers within; an output head, itself one, is not among them."""
-    return [name for name, inner in module.named_modules() if isinstance(inner, nn.Linear) and name]
+    """The linear layers within; an output head, itself one, is not among them, and neither are those whose weights
+    their owner reads itself, past any adapter (Gemma 3n's AltUp, in training)."""
+    linear = [name for name, inner in module.named_modules() if isinstance(inner, nn.Linear) and name]
+    return [name for name in linear if "altup" not in name.split(".")]
 
 
 def _chosen(found: list[str], lora: Lora) -> list[str]:
