@@ -109,6 +109,9 @@ def whole(request, tmp_path_factory):
     thinker = request.param.Model().build(["What is heard?"], [], WORDING, 0)
     cls, config = WHOLES[request.param]
     model = seeded(cls, config(thinker.model.config.to_dict()), 1)
+    for name, p in model.named_parameters():
+        if name.startswith("talker.") and "experts" in name:  # transformers leaves them as the memory was, nan or not
+            torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(1))
     model.save_pretrained(path, max_shard_size="100KB")
     thinker.save_processor(path)
     torch.save({"Chelsie": {"cond": torch.ones(2)}}, path / "spk_dict.pt")
