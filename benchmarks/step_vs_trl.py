@@ -5,7 +5,7 @@ own process, TRL's Trainer by the clock between its steps, auscult's by `train.l
 both sides. The vision tower is frozen, as it usually is, unless --train-tower. Its rows (images encoded) and the calls
 of the image processor are counted by hooks on both sides.
 
-    python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--steps 6]
+    python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--kl 0] [--steps 6]
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Counts:
 
     def __init__(self, tower: Any, processor: Any) -> None:
         self.images = self.calls = 0
-        tower.register_forward_hook(self._tower, with_kwargs=True)
+        self.watch(tower)
         whole = type(processor).__call__
 
         def counted(this: Any, *arguments: Any, **options: Any) -> Any:
@@ -85,6 +85,10 @@ class Counts:
 
         type(processor).__call__ = counted
 
+    def watch(self, tower: Any) -> None:
+        """Counts the images of another tower too."""
+        tower.register_forward_hook(self._tower, with_kwargs=True)
+
     def _tower(self, module: Any, arguments: Any, options: Any, output: Any) -> None:
         self.images += len(options["pixel_values"] if "pixel_values" in options else arguments[0])
 
@@ -92,7 +96,6 @@ class Counts:
 def trl(options: argparse.Namespace) -> dict[str, float]:
     """Seconds and counts a step of TRL's trainer."""
     warnings.simplefilter("ignore")
-    import torch
     from datasets import Dataset
     from PIL import Image
     from transformers import TrainerCallback
@@ -112,13 +115,15 @@ def trl(options: argparse.Namespace) -> dict[str, float]:
 
     size = options.group * options.prompts
     with tempfile.TemporaryDirectory() as folder:
+        listener.save(Path(folder) / "start")  # TRL opens the reference where the model says it came from
+        listener.model.config._name_or_path = str(Path(folder) / "start")
         config = GRPOConfig(
             output_dir=folder,
             per_device_train_batch_size=size,
             num_generations=options.group,
             max_completion_length=options.reply,
             num_iterations=options.iterations,
-            beta=0.0,
+            beta=options.kl,
             learning_rate=RATE,
             temperature=1.0,
             max_steps=options.steps * options.iterations,
@@ -141,8 +146,10 @@ def trl(options: argparse.Namespace) -> dict[str, float]:
             train_dataset=Dataset.from_list(rows),
             callbacks=[Clock()],
         )
+        reference = getattr(trainer, "ref_model", None)
+        if reference is not None:
+            counts.watch(trainer.accelerator.unwrap_model(reference).model.vision_tower)
         trainer.train()
-    del torch
     steps = [after - before for before, after in itertools.pairwise(times)]
     grouped = [sum(steps[i : i + options.iterations]) for i in range(0, len(steps), options.iterations)]
     whole = [value for value in grouped if value][: options.steps - 1]
@@ -177,6 +184,7 @@ def auscult(options: argparse.Namespace) -> dict[str, float]:
         group=options.group,
         max_tokens=options.reply,
         passes=options.iterations,
+        kl=options.kl,
         learning_rate=RATE,
         rewards={f"{__file__}:score": 1.0},
     )
@@ -209,6 +217,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=2, help="prompts a step (default: 2)")
     parser.add_argument("--reply", type=int, default=64, help="tokens of every reply (default: 64)")
     parser.add_argument("--iterations", type=int, default=1, help="optimiser steps on a batch (default: 1)")
+    parser.add_argument("--kl", type=float, default=0.0, help="weight of the divergence from the start (default: 0)")
     parser.add_argument("--steps", type=int, default=6, help="steps measured, the first one left out (default: 6)")
     parser.add_argument("--train-tower", action="store_true", help="train the vision tower and projector too")
     parser.add_argument("--side", choices=["trl", "auscult"], help=argparse.SUPPRESS)
@@ -221,7 +230,9 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
         found[side] = json.loads(done.stdout.splitlines()[-1])
-    settings = {name: getattr(options, name) for name in ("group", "prompts", "reply", "iterations", "train_tower")}
+    settings = {
+        name: getattr(options, name) for name in ("group", "prompts", "reply", "iterations", "kl", "train_tower")
+    }
     ratio = round(found["trl"]["seconds"] / found["auscult"]["seconds"], 2)
     print(json.dumps({"benchmark": "step_vs_trl", **settings, "image_tokens": TOKENS, "ratio": ratio, **found}))
 
