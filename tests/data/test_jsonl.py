@@ -170,6 +170,7 @@ def test_the_source_splits_by_recording_and_the_same_in_every_folder(tmp_path: P
         train, heldout = ([row.sample for row in source.rows(name, 7)] for name in ("train", "heldout"))
         assert len(train) + len(heldout) == 40
         assert not {sample.media for sample in train} & {sample.media for sample in heldout}
+        assert {sample.group for sample in heldout} == {Path(sample.media[0].path).name for sample in heldout}
         ids.append([sample.id for sample in heldout])
     assert ids[0] == ids[1]
     assert len(ids[0]) == 12

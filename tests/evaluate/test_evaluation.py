@@ -67,6 +67,19 @@ def test_nobody_keeps_their_own_audio_when_audio_is_shuffled(samples):
         assert sorted(donors) == sorted(sample.media[0].sha256 for sample in samples)
 
 
+@pytest.mark.parametrize("asked_of", [[3, 3, 3, 3], [6, 1, 1, 4], [1, 5, 1]])
+def test_nobody_hears_their_own_clip_when_many_questions_share_one(heard, asked_of):
+    """Questions beside one another about few clips: a shuffle of the questions would leave many with their clip."""
+    clips = [heard(n, seconds=0.2) for n in range(len(asked_of))]
+    questions = [clip for clip, count in zip(clips, asked_of, strict=True) for _ in range(count)]
+    unavoidable = max(0, 2 * max(asked_of) - len(questions))
+    for seed in range(20):
+        others = shuffled(questions, seed)
+        kept = sum(one.media == other.media for one, other in zip(questions, others, strict=True))
+        assert kept == unavoidable
+        assert sorted(o.media[0].sha256 for o in others) == sorted(q.media[0].sha256 for q in questions)
+
+
 def test_silence_is_as_long_as_what_it_replaces(samples, testdata):
     clip = Audio(str(testdata / "fsdd" / "3_theo_0.wav"))
     for sample in (samples[0], Sample("file", (Turn("user", (clip, "?")),), ("1",))):

@@ -6,7 +6,7 @@ the run's form, the same object that wrote the demonstrations and that the rewar
     chance     guessing uniformly among the options (None when there is a question without options)
     majority   the best constant guess for each kind of question (its task): always the same answer, or always the same
                place among the options. It is read off the held-out answers, so on few questions it is a little too good
-    shuffled   the same model, each question asked about another sample's media
+    shuffled   the same model, each question asked about the media of another one, which are not its own
     silence    the same model, the media replaced by silence of the same length
 
 A model that listens is far above the last two; one that does not listen equals them.
@@ -249,15 +249,19 @@ def constants(sample: Sample) -> set[str | int]:
 
 
 def shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """Each question with the media of another sample that has the same kinds of media: one seeded cycle a kind, so that
-    none keeps its own (but for a sample that is alone in its kind)."""
+    """Each question with the media of another one that has the same kinds of media: one seeded cycle a kind, in which
+    questions about the same clip stand together and their donors as far away as the most asked clip has questions, so
+    that none keeps its own (but for those that outnumber all others of their kind)."""
     kinds: dict[frozenset[str], list[int]] = {}
     for index, sample in enumerate(samples):
         kinds.setdefault(frozenset(type(part).__name__ for part in sample.media), []).append(index)
     donors: dict[int, int] = {}
     for members in kinds.values():
-        around = np.asarray(members)[rng(seed, "shuffled media").permutation(len(members))]
-        donors |= zip(around.tolist(), np.roll(around, 1).tolist(), strict=True)
+        about: dict[tuple[Media, ...], list[int]] = {}
+        for place in rng(seed, "shuffled media").permutation(len(members)).tolist():
+            about.setdefault(samples[members[place]].media, []).append(members[place])
+        around = list(itertools.chain.from_iterable(about.values()))
+        donors |= zip(around, np.roll(around, max(map(len, about.values()))).tolist(), strict=True)
     return [with_media(sample, samples[donors[index]].media) for index, sample in enumerate(samples)]
 
 

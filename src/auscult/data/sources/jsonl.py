@@ -1,13 +1,14 @@
 """Samples in the native format (`data/jsonl.py`): two files, or one file whose groups are split.
 
 With `heldout`, the second file is held out as it is, and no group of it may occur in the first. Without,
-`heldout_share` of the groups is held out, the same ones for the same seed.
+`heldout_share` of the groups is held out, the same ones for the same seed. The group of a row that names none is its
+recording: that is what splits go by, and what errors are clustered by.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auscult.core.errors import DataError
@@ -45,13 +46,15 @@ class Source(source.Written):
         return (self.root if name == "train" or self.heldout is None else self.heldout,)
 
     def _sides(self, seed: int) -> tuple[list[source.Row], list[source.Row]]:
-        rows = jsonl.read_rows(Path(self.root))
+        rows = self._read(self.root)
         if self.heldout is not None:
-            return rows, jsonl.read_rows(Path(self.heldout))
-        groups = [self._group(row.sample) for row in rows]
-        held = split_groups(groups, self.heldout_share, seed, where=self.root)
-        train = [row for row, group in zip(rows, groups, strict=True) if group not in held]
-        return train, [row for row, group in zip(rows, groups, strict=True) if group in held]
+            return rows, self._read(self.heldout)
+        held = split_groups([row.sample.group for row in rows], self.heldout_share, seed, where=self.root)
+        return [row for row in rows if row.sample.group not in held], [row for row in rows if row.sample.group in held]
+
+    def _read(self, file: str) -> list[source.Row]:
+        rows = jsonl.read_rows(Path(file))
+        return [replace(row, sample=replace(row.sample, group=self._group(row.sample))) for row in rows]
 
     def _group(self, sample: Sample) -> str:
         """Its group, else its recording as seen from the file's folder: the same split on every machine."""
