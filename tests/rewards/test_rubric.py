@@ -164,7 +164,7 @@ def test_a_file_that_does_not_load_is_named(tmp_path: Path) -> None:
             for kind in ("nan", "infinite", "text", "listed")
         ),
         ({"function": f"{HERE}:short"}, "2 completions .* returned 1 values"),
-        ({"function": f"{HERE}:scalar"}, "one number or None per completion"),
+        ({"function": f"{HERE}:scalar"}, "returned a float; make it return a list with one number or None per"),
         ({"function": f"{HERE}:mixed"}, "finite number"),
     ],
 )

@@ -144,7 +144,7 @@ def _batch(
         raise _failed(name, sample, error) from error
     listed = cast("Sequence[object]", values) if isinstance(values, list | tuple) else None
     if listed is None or len(listed) != len(rollouts):
-        found = f"{len(listed)} values" if listed is not None else f"a {type(arguments).__name__}"
+        found = f"{len(listed)} values" if listed is not None else f"a {type(cast(object, values)).__name__}"
         raise RewardError(
             f"reward {name!r} was given {len(rollouts)} completions of sample {sample.id!r} and returned {found}; "
             f"make it return a list with one number or None per completion"
