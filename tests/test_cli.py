@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,23 @@ def test_data_check_shows_tokens_mask_and_placeholders(capsys):
     assert "-    <audio>  x 38" in out
 
 
+def test_data_check_has_nothing_to_show_where_no_row_is_sound(capsys, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "audio": "no.wav", "question": "What?", "answer": "x"}\n')
+    assert main(["data", "check", str(tmp_path / "a.jsonl"), "--show", "1"]) == 2
+    assert "missing: 1" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure():
+    """A pipe is written at the end, when `main` has gone: the flush must not fail there."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "auscult", "--help"]
+    said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=buffered, check=False)
+    os.close(writer)
+    assert (said.returncode, said.stderr) == (0, b"")
+
+
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +332,7 @@ def test_two_processes_run_a_whole_recipe_as_one_does(tmp_path):
         assert (told["replies"], told["kept"]) == (manifest["replies"], manifest["kept"])
 
 
-def test_a_trained_model_is_exported_as_a_plain_checkpoint(whole, tmp_path):
+def test_a_trained_model_is_exported_as_a_plain_checkpoint(whole, tmp_path, capsys):
     out, _ = whole
     command = ["export", "quickstart", "--model", str(out / "grpo" / "model"), "--out", str(tmp_path / "plain"), *SMALL]
     assert auscult(*command).returncode == 0
@@ -322,6 +340,12 @@ def test_a_trained_model_is_exported_as_a_plain_checkpoint(whole, tmp_path):
     again = auscult(*command)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    command[command.index("--out") + 1] = str(tmp_path / "mine")
+    assert main([*command, "--overwrite"]) == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.tex").exists()
     assert "name the model" in auscult("export", "quickstart").stderr
 
 
@@ -374,6 +398,20 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["seconds"] > 0  # the page tells them all
+
+
+def test_killed_while_it_clears_checkpoints_away_a_stage_is_not_trained_again(whole, tmp_path, capsys):
+    """Its model is there whole, so what is left of the checkpoints, all torn, is of no use and in nobody's way."""
+    out, _ = whole
+    shutil.copytree(out, tmp_path / "run")
+    for done in ("done", "sft/done"):
+        (tmp_path / "run" / done).unlink()
+    (tmp_path / "run" / "sft" / "checkpoints" / "step-4").mkdir(parents=True)
+    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "--json", *SMALL]) == 0
+    assert (tmp_path / "run" / "sft" / "metrics.jsonl").read_bytes() == (out / "sft" / "metrics.jsonl").read_bytes()
+    assert not (tmp_path / "run" / "sft" / "checkpoints").exists()
+    assert (tmp_path / "run" / "sft" / "done").exists()
 
 
 def test_a_reward_beside_its_recipe_is_found_and_what_it_broke_goes_on_when_it_is_mended(tmp_path, capsys):
@@ -434,7 +472,7 @@ def test_a_mistake_leaves_no_folder_that_refuses_the_corrected_command(tmp_path)
 
 def test_an_unfinished_run_can_be_looked_at(tmp_path, whole):
     out, _ = whole
-    for name in ("config.yaml", "environment.json", "results_start.json"):
+    for name in ("config.yaml", "results_start.json"):  # killed before it could note its environment
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / name).write_bytes((out / name).read_bytes())
     said = auscult("report", str(tmp_path / "run"), "--json")

@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait must not keep a core busy: beside any other program torch becomes 20 times slower (measured).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        return code
     except AuscultError as problem:
         print(f"auscult: {problem}", file=sys.stderr)
         return 2
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("auscult: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `auscult list | head`: the reader has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush, at exit, would fail again
         return 0
 
 
@@ -302,7 +304,7 @@ def _data(arguments: list[str]) -> int:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
         return 2 if report.problems else 0
     print("\n".join(report.lines()))
-    if known.show:
+    if known.show and report.samples:
         _quiet()
         from auscult import pipeline
 

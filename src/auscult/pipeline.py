@@ -130,8 +130,10 @@ def run(
             for sentence in work.sentences(recipe):
                 say(sentence)
             began = time.perf_counter()
-            _stages(recipe, work, opened, command, tell, say)
-            _clock(out / "environment.json", time.perf_counter() - began)
+            try:
+                _stages(recipe, work, opened, command, tell, say)
+            finally:
+                _clock(out / "environment.json", time.perf_counter() - began)
             write_page(out)
             opened.finish()
     leave()
@@ -269,10 +271,12 @@ def _trained(
                 kept = rest.train(work)
                 who.first(lambda: _written(model, lambda aside: shutil.copytree(kept, aside, dirs_exist_ok=True)))
             else:
-                listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
-                who.first(lambda: _written(model, listener.save))
-                if who.rank == 0:  # what they hold is in model/ now, but for the optimiser
-                    shutil.rmtree(out / name / "checkpoints")
+                if not who.first(model.exists):
+                    listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
+                    who.first(lambda: _written(model, listener.save))
+                checkpoints = out / name / "checkpoints"
+                if who.rank == 0 and checkpoints.exists():  # what they hold is in model/ now, but for the optimiser
+                    shutil.rmtree(checkpoints)
             opened.finish()
     return model
 
@@ -425,8 +429,8 @@ def _kept(media: Media, out: Path) -> dict[str, Any]:
 
 
 def _clock(path: Path, seconds: float) -> None:
-    """Adds the time that this process took to what earlier ones took."""
-    environment = json.loads(path.read_text())
+    """Adds the time that this process took to what earlier ones took, but for those that were killed outright."""
+    environment = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**environment, "seconds": environment.get("seconds", 0.0) + seconds})
 
 
@@ -434,6 +438,8 @@ def export(recipe: Recipe, model: str, out: Path, *, overwrite: bool = False) ->
     """Writes the listener in `model` to `out` as a plain checkpoint, its adapter merged into its weights."""
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another folder with --out, or add --overwrite")
+    if out.exists() and not any(out.glob("*config.json")):
+        raise ConfigError(f"{out} holds no checkpoint that could be overwritten; name another folder with --out")
     check_model(model)
     _written(out, merge(load(recipe, model)).save)
 
@@ -457,8 +463,9 @@ def shown(recipe: Recipe, samples: Sequence[Sample], count: int) -> list[str]:
     media."""
     with TemporaryDirectory() as aside:
         model = Path(aside) / "model"
-        _begin(recipe, Listed(tuple(samples)), model)
-        listener = load(recipe, model)
+        if recipe.model.path is None:
+            _begin(recipe, Listed(tuple(samples)), model)
+        listener = load(recipe, recipe.model.path or model)
         lines: list[str] = []
         for sample in samples[:count]:
             prompt = listener.prompt(sample)

@@ -10,7 +10,6 @@ written.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
-from auscult.core.errors import RunError
+from auscult.core.runs import write_bytes
 from auscult.report import charts, words
 from auscult.report.figures import BASELINES, Clip, Figures, Shown
 from auscult.report.panels import number, panels_of
@@ -68,17 +67,8 @@ class Card:
 def write_page(run: Path) -> Path:
     """Writes `report.html` into the run folder, whole or not at all; returns its path. RunError: see `figures_of`."""
     target = run / "report.html"
-    page = render(figures_of(run), run)
-    part = target.with_name(f"report.html.{os.getpid()}.part")
-    try:
-        # A lone surrogate is legal in JSON and not in UTF-8: it is shown by its escape.
-        part.write_bytes(page.encode("utf-8", "backslashreplace"))
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {target} ({error.strerror}); make room or give write access, then report again"
-        ) from error
+    # A lone surrogate is legal in JSON and not in UTF-8: it is shown by its escape.
+    write_bytes(target, render(figures_of(run), run).encode("utf-8", "backslashreplace"))
     return target
 
 

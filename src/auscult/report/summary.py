@@ -11,14 +11,14 @@ def summary(out: Path) -> dict[str, Any]:
     """The figures of a finished run: results by label in order, comparisons, where the page is."""
     results = {
         found["label"]: found
-        for found in (json.loads(p.read_text()) for p in sorted(out.glob("results_*.json")))
+        for found in (json.loads(p.read_text(encoding="utf-8")) for p in sorted(out.glob("results_*.json")))
         if "label" in found
     }
-    compared = out / "results_comparison.json"  # not there yet when the run was stopped
+    compared, environment = out / "results_comparison.json", out / "environment.json"  # not there in a run just begun
     return {
         "run": str(out),
         "report": str(out / "report.html"),
         "results": dict(sorted(results.items(), key=lambda item: item[1]["order"])),
-        "comparison": json.loads(compared.read_text()) if compared.exists() else [],
-        "seconds": json.loads((out / "environment.json").read_text()).get("seconds"),
+        "comparison": json.loads(compared.read_text(encoding="utf-8")) if compared.exists() else [],
+        "seconds": json.loads(environment.read_text(encoding="utf-8")).get("seconds") if environment.exists() else None,
     }
