@@ -127,6 +127,18 @@ def equal(one: tuple[float, torch.Tensor], other: tuple[float, torch.Tensor]) ->
     return math.isclose(one[0], other[0], abs_tol=1e-12) and torch.allclose(one[1], other[1], atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_reply_that_weighs_nothing_adds_nothing(name):
+    """Sharded processes that run out of replies compute one of no weight, so that none waits for another."""
+    logps = torch.tensor([[-1.5, -0.5]], requires_grad=True)
+    nothing = torch.zeros(1, 2)
+    tokens = objectives.Tokens(logps, logps.detach() - 0.1, logps.detach() + 0.2, torch.zeros(1, 1), nothing)
+    loss = objectives.loss(tokens, replace(ALGORITHMS[name].objective, kl=0.1))
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(logps.grad, nothing)
+
+
 def test_the_reference_knows_every_algorithm():
     imitates = {"rest"}  # with weights, which test_rest.py tests; its objective is sft's
     assert set(ALGORITHMS) | imitates >= set(Plugin("algorithm", "auscult.train.algorithms").names())
