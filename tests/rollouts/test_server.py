@@ -280,6 +280,7 @@ def test_a_prompt_without_any_reply_is_named(listener, prompts, faulty, options,
         ({"content": None}, {}, "no_content"),
         ({}, {"finish_reason": "content_filter"}, "finish_content_filter"),
         ({"content": "a <start_of_turn> b"}, {}, "other_text"),
+        ({"content": ""}, {"finish_reason": "length"}, "no_tokens"),
     ],
 )
 def test_what_is_no_reply_is_not_taken_for_one(listener, prompts, faulty, options, tmp_path, message, choice, reason):
@@ -518,13 +519,16 @@ def test_stale_weights_are_refused_by_name(listener, prompts, faulty, options, t
     learn(listener)
     with pytest.raises(EndpointError, match=rf"serves policy {before.policy} as base.*server\.hot_load"):
         engine.roll(prompts[:1], 1, DRAWN, 0)
+    with pytest.raises(EndpointError, match=f"serves policy {before.policy} as base"):  # a restart makes nothing fresh
+        ServerEngine(listener, options(), tmp_path).roll(prompts[:1], 1, DRAWN, 1)
     assert len(faulty.requests) == 1
 
 
 def test_changed_weights_are_handed_over_and_the_older_adapter_is_let_go(adapted, prompts, faulty, options, tmp_path):
-    engine = ServerEngine(adapted, options(hot_load="adapter"), tmp_path)
     policies = []
-    for _ in range(3):
+    for call in range(3):
+        if call != 1:  # self-training makes a new engine for each iteration
+            engine = ServerEngine(adapted, options(hot_load="adapter"), tmp_path)
         ((rollout,),) = engine.roll(prompts[:1], 1, DRAWN, 0)
         policies.append(rollout.policy)
         (name,) = faulty.adapters
@@ -535,6 +539,21 @@ def test_changed_weights_are_handed_over_and_the_older_adapter_is_let_go(adapted
         learn(adapted)
     assert len(set(policies)) == 3
     assert posted(faulty) == {"load_lora_adapter": 3, "unload_lora_adapter": 2}
+
+
+def test_whole_checkpoints_of_engines_before_are_removed(listener, options, tmp_path):
+    for _ in range(2):
+        path = ServerEngine(listener, options(hot_load="checkpoint"), tmp_path).hand_checkpoint()
+        assert [str(there) for there in (tmp_path / "checkpoints").iterdir()] == [path]
+        learn(listener)
+
+
+def test_an_adapter_that_nobody_takes_is_named_without_a_last_wait(adapted, options, tmp_path):
+    patient = options(url="http://127.0.0.1:9/v1", hot_load="adapter", retries=0, backoff=60.0, longest_wait=60.0)
+    began = time.monotonic()
+    with pytest.raises(EndpointError, match="does not load the adapter"):
+        ServerEngine(adapted, patient, tmp_path).load_adapter()
+    assert time.monotonic() - began < 10
 
 
 def test_a_server_that_lost_its_adapter_in_a_restart_is_given_it_again(adapted, prompts, faulty, options, tmp_path):

@@ -139,7 +139,8 @@ class Endpoint:
             failure = found
             if wait is None:
                 break
-            await self._pause(max(wait, self._backoff(0, path, attempt)))
+            if attempt < self.options.retries:
+                await self._pause(max(wait, self._backoff(0, path, attempt)))
         return failure
 
     async def models(self) -> set[str]:

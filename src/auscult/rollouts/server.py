@@ -85,8 +85,9 @@ class ServerEngine:
     """Answers through a server that serves the listener's weights."""
 
     def __init__(self, listener: Listener, options: Server, folder: Path) -> None:
-        """The listener says how samples are put and what a reply's tokens are. Without `hot_load` its weights of this
-        moment are taken to be those that the server has. Journals and adapters go to `folder`."""
+        """The listener says how samples are put and what a reply's tokens are. Without `hot_load` the server is taken
+        to have the weights that drew the replies in `folder`, or those of this moment where there are none. Journals,
+        adapters and checkpoints go to `folder`."""
         if listener.wording.too_long != "error":
             raise ConfigError(
                 f"wording.too_long is {listener.wording.too_long}, but a server hears whole clips; set it to error"
@@ -94,7 +95,9 @@ class ServerEngine:
         self.listener = listener
         self.options = options
         self.folder = folder
-        self.policy = "none yet" if options.hot_load != "off" else fingerprint(listener.model)
+        rows = list(past(folder))
+        here = rows[0]["policy"] if rows else fingerprint(listener.model)
+        self.policy = "none yet" if options.hot_load != "off" else here
         """Fingerprint of the weights that the server has."""
         self.adapter: Adapter | None = None
         """What it answers with instead of the plain model."""
@@ -105,18 +108,17 @@ class ServerEngine:
         `other_prompt_length` …"""
         self._warned: set[str] = set()
         self._groups: Counter[str] = Counter()
-        rows = list(past(folder))
         self.spent = Spent(sum(row.get("attempts", 0) for row in rows), sum(row.get("tokens", 0) for row in rows))
 
     # -- the policy --------------------------------------------------------------------------------------------------
 
     def load_adapter(self) -> str:
-        """Writes the listener's present adapter and lets the server answer with it and forget the one before; its
-        name. Raises ConfigError when not all that learns is an adapter, EndpointError when the server refuses.
+        """Writes the listener's present adapter and lets the server answer with it and forget those before; its name.
+        Raises ConfigError when not all that learns is an adapter, EndpointError when the server refuses.
         """
         if self.listener.adapter is None:
             raise ConfigError("a server is handed adapters only; set model.language adapt, or serve whole checkpoints")
-        policy, older = fingerprint(self.listener.model), self.adapter
+        policy = fingerprint(self.listener.model)
         name = f"{self.options.model.rstrip('/').rpartition('/')[2]}-{policy}"
         path = self.folder.resolve() / "adapters" / name
         with atomic_folder(path) as aside:
@@ -127,17 +129,17 @@ class ServerEngine:
                     "them to freeze or adapt (model.audio, model.projector …)"
                 )
         adapter = Adapter(name, str(path))
-        complete(self._swap(adapter, older))
+        complete(self._swap(adapter))
         self.policy, self.adapter = policy, adapter
         self._groups.clear()
         return name
 
     def hand_checkpoint(self) -> str:
         """Writes the listener's present weights as a checkpoint that says `do_sample`, which the next request names;
-        its folder. The one before is removed. Raises ConfigError for an adapted listener."""
+        its folder. Those before are removed. Raises ConfigError for an adapted listener."""
         if self.listener.adapter is not None:
             raise ConfigError("an adapted model has no whole checkpoint to hand over; set server.hot_load adapter")
-        policy, older = fingerprint(self.listener.model), self.checkpoint
+        policy = fingerprint(self.listener.model)
         path = self.folder.resolve() / "checkpoints" / policy
         with atomic_folder(path) as aside:
             self.listener.save(aside)
@@ -146,17 +148,17 @@ class ServerEngine:
             drawing.write_text(json.dumps({**told, "do_sample": True, "top_k": 0}))
         self.policy, self.checkpoint = policy, str(path)
         self._groups.clear()
-        if older is not None and older != str(path):
+        for older in _beside(path):
             shutil.rmtree(older)
         return str(path)
 
-    async def _swap(self, adapter: Adapter, older: Adapter | None) -> None:
+    async def _swap(self, adapter: Adapter) -> None:
         async with Endpoint(self.options, self.spent) as endpoint:
             await self.load(endpoint, adapter)
-            if older is not None and older.name != adapter.name:
+            for older in _beside(Path(adapter.folder)):
                 failure = await endpoint.post("unload_lora_adapter", {"lora_name": older.name})
                 self.counts["adapters_not_unloaded"] += failure is not None
-                shutil.rmtree(older.folder)
+                shutil.rmtree(older)
 
     async def load(self, endpoint: Endpoint, adapter: Adapter) -> None:
         """Loads an adapter unless the server has it already. Raises EndpointError when it refuses."""
@@ -192,7 +194,7 @@ class ServerEngine:
         elif now != self.policy:
             raise EndpointError(
                 f"{self.options.url} serves policy {self.policy} as {self.served}, but rollouts of policy {now} are "
-                "asked for; they would be stale: set server.hot_load, or serve the new weights"
+                "asked for; they would be stale: begin again with server.hot_load set (--overwrite, or another --out)"
             )
         call = self._call(sampling, seed)
         journal = Journal(self.folder / f"{call[:16]}.jsonl", self.policy)
@@ -280,6 +282,9 @@ class ServerEngine:
             ids, logps = self._tokens(request, text, stop, choice.get("logprobs"), sampling)
         except RenderError as error:
             return Failure("other_text", str(error), answer.attempts)
+        if not ids:
+            detail = "cut before it had any text, and its tokens are unknown; raise max_tokens, or set dialect: vllm"
+            return Failure("no_tokens", detail, answer.attempts)
         if logps is None and self.options.logprobs != "off":
             self.counts["without_logps"] += 1
             self._warn("logps", "the server gives no log-probs that fit the replies; the learner computes its own")
@@ -471,6 +476,11 @@ def _with_what_is_kept(error: AuscultError, journal: Journal) -> AuscultError:
     """The same error, told what a further run need not ask for again."""
     error.args = (f"{error}. {len(journal)} replies are kept in {journal.path}; the same command asks for the others",)
     return error
+
+
+def _beside(path: Path) -> list[Path]:
+    """The other folders beside it: what was handed over before, also by engines and processes that are no more."""
+    return [other for other in path.parent.iterdir() if other != path]
 
 
 def read_logprobs(content: Sequence[Any]) -> list[tuple[str, float]]:
