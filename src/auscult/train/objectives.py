@@ -1,8 +1,8 @@
 """From log-probabilities to a loss: pure functions, one a way of learning.
 
-Shapes: R rollouts, T reply tokens, right-padded. `weight` [R, T] is 0 on padding, and throughout a reply that only keeps
-other processes company (`learner.evened`). It is fixed for the whole batch of a step before the batch is cut, so that
-the batch's loss is the plain sum of the losses over any way of cutting it into pieces (whole replies each)."""
+Shapes: R rollouts, T reply tokens, right-padded. `weight` [R, T] is 0 on padding, and throughout a reply that merely
+keeps other processes company (`learner.evened`). It is fixed for the whole batch of a step before the batch is cut, so
+that the batch's loss is the plain sum of the losses over any way of cutting it into pieces (whole replies each)."""
 
 from __future__ import annotations
 
