@@ -58,6 +58,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "digits_rest", "--rest.correct", "choice"], "the rewards are exact, form"),
         (["eval", "quickstart", "--model", "/nowhere"], "there is no model in"),
         (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
+        (["data", "check", "a.jsonl", "--audoi", "clips"], "--audoi says nothing of a.jsonl, did you mean 'audio'"),
         (["run", "quickstart", "--device", "cuda"], "no GPU"),
         (["data", "check", "/nowhere.jsonl"], "/nowhere.jsonl"),
         (["report", "/nowhere"], "no run folder"),
@@ -198,15 +199,16 @@ def test_data_check_has_nothing_to_show_where_no_row_is_sound(capsys, tmp_path):
     assert "missing: 1" in capsys.readouterr().out
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure():
-    """A pipe is written at the end, when `main` has gone: the flush must not fail there."""
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+@pytest.mark.parametrize(("unbuffered", "code"), [("", 0), ("1", 141)])
+def test_a_reader_that_has_gone_is_no_traceback_and_what_it_cut_short_no_success(unbuffered, code):
+    """A pipe is written at the end, when all is done, or with every line."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "auscult", "--help"]
-    said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=buffered, check=False)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
     os.close(writer)
-    assert (said.returncode, said.stderr) == (0, b"")
+    assert (said.returncode, said.stderr) == (code, b"")
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The command line: a command becomes a call.
 
 Results go to stdout (`--json`: one object and nothing else), everything said on the way to stderr. Exit codes: 0
-success, 2 a mistake that the user can mend, 130 interrupted, 1 a defect of ours (with its traceback). Every command
-imports what it needs when it runs: `auscult --help` must not wait for torch."""
+success, 2 a mistake that the user can mend, 130 interrupted, 141 whoever read the output has gone before the end, 1 a
+defect of ours (with its traceback). Every command imports what it needs when it runs: `auscult --help` must not wait
+for torch."""
 
 from __future__ import annotations
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Threads that wait must not keep a core busy: beside any other program torch becomes 20 times slower (measured).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    code = 141
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that has gone is no traceback
@@ -60,9 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("auscult: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `auscult list | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush, at exit, would fail again
-        return 0
+    except BrokenPipeError:  # `auscult list | head`: the reader has seen enough, but a run was not finished for that
+        for stream in (sys.stdout, sys.stderr):  # the last flush, at exit, would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -299,6 +302,12 @@ def _data(arguments: list[str]) -> int:
         target = _open_recipe(known.recipe, overrides).data
     else:
         target = Path(known.file)
+        for key in [] if known.show else overrides:
+            flags = ("show", "recipe", "decode", "audio", "json")
+            raise ConfigError(
+                f"data: --{key} says nothing of {known.file}{_nearest(key, flags)}; leave it out, or show the samples "
+                "as a recipe's model reads them (--show N)"
+            )
     report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
     if known.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
