@@ -154,8 +154,8 @@ class Tally:
 
 def token_weights(lessons: Sequence[Lesson], objective: Objective) -> list[float]:
     """Weight of each reply token, by lesson, for the mean that the objective takes. Whatever it is, it is the whole
-    batch's: over all tokens (arXiv 2503.14476, eq. 12), over replies and within one over its tokens (2402.03300,
-    eq. 3), or over replies with a constant for their lengths (2503.20783, section 3.2)."""
+    batch's: over all tokens (arXiv 2503.14476, eq. 12, where it is one group's), over replies and within one over its
+    tokens (2402.03300, eq. 3), or over replies with a constant for their lengths (2503.20783, section 3.2)."""
     lengths = [len(lesson.rollout.reply_ids) for lesson in lessons]
     match objective.average:
         case "token":

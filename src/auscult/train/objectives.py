@@ -73,7 +73,8 @@ def kl(tokens: Tokens) -> Tensor:
 
 
 def k3(logps: Tensor, reference: Tensor) -> Tensor:
-    """The k3 estimator on each token, exp(d) - d - 1 with d = log ref - log p (arXiv 2402.03300, eq. 4)."""
+    """The k3 estimator on each token, exp(d) - d - 1 with d = log ref - log p (Schulman 2020, "Approximating KL
+    divergence"; arXiv 2402.03300, eq. 4)."""
     delta = reference - logps
     return delta.exp() - delta - 1
 

@@ -1,4 +1,5 @@
-"""Clipped Importance Sampling Policy Optimization (MiniMax 2025, arXiv 2506.13585, section 3.1, eq. 4 and 5).
+"""Clipped IS-weight Policy Optimization, IS for importance sampling (MiniMax 2025, arXiv 2506.13585, section 3.1,
+eq. 4 and 5).
 
     advantage_i = (r_i - mean(r)) / (std(r) + 1e-4)
     loss = - mean over all tokens of the batch of sg(clip(ratio, 1 - clip, 1 + clip_high)) A log p(token)
@@ -7,7 +8,9 @@ A REINFORCE whose importance weight is bounded and has no gradient (sg). PPO's c
 leaves the range, and the rare words that turn an argument leave it first; here they only weigh at most 1 + clip_high.
 Assumes that the policy has not gone far: nothing but that bound and the KL term holds it. With one pass a batch every
 ratio is 1 and the gradient is DAPO's. The paper bounds the weight from above only, so `clip` is 1 (a ratio is never
-below 0); it gives no number for the upper bound, and 5 is that of Khatri et al. 2025 (arXiv 2510.13786)."""
+below 0); it gives no number for the upper bound. 5 is one of those between which Khatri et al. 2025 saw no difference
+(4, 5, 8; arXiv 2510.13786, A.17). Equation 4 takes the mean over the tokens of one prompt's group; ours is the batch's,
+as for `dapo`."""
 
 from __future__ import annotations
 

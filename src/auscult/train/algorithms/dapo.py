@@ -6,8 +6,9 @@
 Four changes to GRPO, each an option here: more room above 1 than below, so that unlikely tokens may become likely
 (3.1); groups whose rewards are all equal are replaced by others, `max_batches` (3.2); every token counts the same,
 whatever the length of its reply (3.3); replies that were cut teach nothing, `mask_cut`, or are punished softly, which
-is the reward `overlong` (3.4). Assumes a stream with prompts enough that the policy is undecided about; where there are
-none, a step learns from fewer groups, or from none."""
+is the reward `overlong` (3.4). The equation takes the mean over the tokens of one prompt's group and weighs prompts
+alike; ours is over the batch, where a prompt with long replies counts for more. Assumes a stream with prompts enough
+that the policy is undecided about; where there are none, a step learns from fewer groups, or from none."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 
 A reply is rewarded as a whole, so its ratio is taken as a whole: ratios of single tokens are noise that grows with the
 length, and in a mixture of experts they jump when a token is routed otherwise. The mean within s_i keeps its range the
-same for all lengths, and two orders of magnitude narrower than a token's: hence the small numbers. Before the first
+same for all lengths, and hundreds of times narrower than a token's: hence the small numbers. Before the first
 update every s_i is 1 and the gradient is GRPO's. A reply beyond the range is left out whole."""
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     improve   imitate those that were right:  loss = - mean over tokens of weight * log p(token | what is before it)
 
 A step is a whole iteration of this, in a run folder of its own (`train/rest.py`). Where we depart from the paper: one
-improvement follows each growth, and the filter is a choice of right replies instead of a rising threshold, by how many
-of a prompt's replies were right:
+improvement follows each growth, no demonstrations are mixed in, and the filter is a choice of right replies instead of
+a rising threshold, by how many of a prompt's replies were right:
 
     unsolved 0   |  hard up to 25 %  |  middle up to 75 %  |  easy below 100 %  |  solved 100 %      (any `group`)
 
