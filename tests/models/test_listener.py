@@ -78,7 +78,7 @@ def test_too_long_clips_follow_the_policy_and_are_counted(checkpoint, heard):
     assert trimmed.prompt(sample).features[0].inputs["rows"].shape[0] == 50
     assert trimmed.counts["trimmed_clips"] == 1
     chunked = opened("chunk")
-    assert [len(part.inputs["rows"]) for part in chunked.prompt(sample).features] == [50, 50, 20]
+    assert [len(part.inputs["rows"]) for part in chunked.prompt(sample).features] == [40, 40, 40]
     assert chunked.counts["chunked_clips"] == 1
     assert "silent_clips" not in +trimmed.counts + chunked.counts
 

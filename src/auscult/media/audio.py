@@ -83,7 +83,7 @@ class Fitted:
     """A recording made to fit a limit."""
 
     pieces: tuple[Wave, ...]
-    """Consecutive pieces [n], each at most the limit long; one piece unless the policy is `chunk`."""
+    """Consecutive pieces [n] of one length, at most the limit; one piece unless the policy is `chunk`."""
     cut_seconds: float
     """How much was thrown away, for the caller to count; 0 unless the policy is `trim`."""
 
@@ -147,6 +147,7 @@ def silent(wave: Wave) -> bool:
 def fit(wave: Wave, rate: int, max_seconds: float, policy: Literal["error", "trim", "chunk"]) -> Fitted:
     """Make a recording [N] fit into what a model takes: refuse it, keep its beginning, or cut it into pieces in order.
 
+    Pieces are as few as can be and equally long: after full ones the rest of a clip of 30.01 s would become no token.
     Raises MediaError `too_long` under the policy `error`.
     """
     limit = int(max_seconds * rate)
@@ -157,7 +158,7 @@ def fit(wave: Wave, rate: int, max_seconds: float, policy: Literal["error", "tri
     if policy == "trim":
         return Fitted((wave[:limit],), (len(wave) - limit) / rate)
     if policy == "chunk":
-        return Fitted(tuple(wave[at : at + limit] for at in range(0, len(wave), limit)), 0.0)
+        return Fitted(tuple(np.array_split(wave, -(-len(wave) // limit))), 0.0)
     raise MediaError(
         f"a recording of {len(wave) / rate:.1f} s is longer than the {max_seconds:g} s that the model takes; "
         "shorten it, or choose the policy `trim` or `chunk`",
