@@ -183,6 +183,8 @@ def test_doctor_finds_this_machine_good(capsys):
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["torch"]["good"]
+    extras = {name for name, check in found.items() if check["optional"]} - {"memory", "gpu"}
+    assert extras == {"av", "bitsandbytes", "timm"}
 
 
 def test_data_check_shows_tokens_mask_and_placeholders(capsys):

@@ -45,6 +45,8 @@ def examine() -> list[Check]:
         ("soundfile", "pip install soundfile", False),
         ("soxr", "pip install soxr", False),
         ("av", "pip install 'auscult[av]' to read m4a, mp4 and webm", True),
+        ("bitsandbytes", "pip install 'auscult[nf4]' for weights in 4 bits and AdamW in 8", True),
+        ("timm", "pip install timm to show images to Gemma 3n", True),
     ):
         checks.append(_package(name, advice, optional))
     checks.append(_attempt("gpu", _gpu, "training runs on the CPU; install a CUDA build of torch to use a GPU"))
@@ -56,7 +58,7 @@ def _package(name: str, advice: str, optional: bool) -> Check:
         module = importlib.import_module(name)
     except Exception as problem:  # noqa: BLE001 - a broken package fails in any way it likes, and that is the finding
         return Check(name, False, f"does not load ({problem})", advice, optional)
-    return Check(name, True, str(getattr(module, "__version__", "there")))
+    return Check(name, True, str(getattr(module, "__version__", "there")), optional=optional)
 
 
 def _attempt(name: str, look: Callable[[], str | None], advice: str) -> Check:

@@ -148,10 +148,13 @@ def test_what_cannot_be_is_refused_before_anything_runs(rewards: dict[str, objec
         Rubric.from_config(rewards)  # pyright: ignore[reportArgumentType]
 
 
-def test_a_file_that_does_not_load_is_named(tmp_path: Path) -> None:
+def test_a_file_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     with pytest.raises(ConfigError, match=r"broken\.py failed to load: ZeroDivisionError"):
         Rubric.from_config({f"{tmp_path}/broken.py:f": 1.0})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"broken cannot be imported \(ZeroDivisionError"):
+        Rubric.from_config({"broken:f": 1.0})
 
 
 @pytest.mark.parametrize(

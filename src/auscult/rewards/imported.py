@@ -174,9 +174,10 @@ def _failed(name: str, sample: Sample, error: Exception) -> RewardError:
 def _module(name: str, path: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # a user's module may raise anything
         raise ConfigError(
-            f"reward {path!r}: {name} cannot be imported ({error}); install it or correct the path"
+            f"reward {path!r}: {name} cannot be imported ({type(error).__name__}: {error}); install or mend it, or "
+            "correct the path"
         ) from error
 
 
