@@ -52,7 +52,7 @@ from auscult.evaluate.evaluation import (
 from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
 from auscult.media import image
 from auscult.media.audio import decode
-from auscult.models.adapters import merge
+from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.listener import Listener
 from auscult.recipe import Recipe
 from auscult.report.page import write_page
@@ -269,7 +269,7 @@ def _trained(
                 heldout = _heldout(recipe, held)
                 work = SelfTraining(stage=stage, algorithm=algorithm, heldout=heldout, command=command, tell=tell)
                 kept = rest.train(work)
-                who.first(lambda: _written(model, lambda aside: shutil.copytree(kept, aside, dirs_exist_ok=True)))
+                who.first(lambda: _written(model, partial(copy_checkpoint, kept)))
             else:
                 if not who.first(model.exists):
                     listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))

@@ -103,8 +103,12 @@ def test_a_folder_of_base_and_adapter_can_be_moved_as_a_whole(base, tmp_path):
     model = moved(options.load(tmp_path / "run" / "model", WORDING))
     (tmp_path / "run" / "sft").mkdir()
     model.save(tmp_path / "run" / "sft")
+    copy = tmp_path / "run" / "rest" / "model"  # an iteration's model becomes the stage's, a folder higher or deeper
+    copy.mkdir(parents=True)
+    adapters.copy_checkpoint(tmp_path / "run" / "sft", copy)
     (tmp_path / "run").rename(tmp_path / "elsewhere")
-    assert torch.equal(states(model), states(options.load(tmp_path / "elsewhere" / "sft", WORDING)))
+    for place in ("sft", "rest/model"):
+        assert torch.equal(states(model), states(options.load(tmp_path / "elsewhere" / place, WORDING)))
 
 
 def test_an_adapter_that_does_not_fit_is_refused(base, tmp_path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -123,6 +124,18 @@ def merge(listener: Listener) -> Listener:
         listener.model = listener.adapter.model.merge_and_unload()
         listener.adapter = None
     return listener
+
+
+def copy_checkpoint(path: Path, folder: Path) -> None:
+    """Copies a checkpoint, plain or an adapter's, into `folder`, which exists; an adapter finds its base from there."""
+    shutil.copytree(path, folder, dirs_exist_ok=True)
+    config = folder / CONFIG
+    if not config.is_file():
+        return
+    told = json.loads(config.read_text())
+    base = path / told["base_model_name_or_path"]
+    if base.exists():
+        config.write_text(json.dumps({**told, "base_model_name_or_path": os.path.relpath(base, folder)}, indent=2))
 
 
 @contextmanager
