@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auscult.core.config import Plugin
-from auscult.core.errors import LostMediaError
+from auscult.core.errors import LostMediaError, RunError
 from auscult.core.types import Credit, Group, Parsed, Rollout
 from auscult.models.families import graft
 from auscult.models.wording import Wording
@@ -383,6 +383,14 @@ def test_clipping_is_logged_over_all_passes_and_the_rest_of_the_first(listener, 
     assert figures["lr"] == learner.rate(0)
     assert 0 < figures["clip/low"] + figures["clip/high"] <= 2 / 3  # the first pass clips nothing
     assert {"entropy", "importance/mean", "importance/truncated", "agreement/abs_diff", "grad_norm"} <= figures.keys()
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight(listener, lessons):
+    before = {name: p.detach().clone() for name, p in listener.model.named_parameters()}
+    broken = [*lessons[1:], replace(lessons[0], advantage=math.nan)]
+    with pytest.raises(RunError, match=r"optimiser step 0: the gradient's norm is nan.*lower learning rate"):
+        Learner(listener, OPTIONS, 1e-3, 10).learn(broken, CLIP)
+    assert all(torch.equal(p, before[name]) for name, p in listener.model.named_parameters())
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine(listener):

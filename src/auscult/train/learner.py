@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from auscult.core.errors import RunError
 from auscult.core.types import Parsed, Rollout, Sample, Turn
 from auscult.models.adapters import weights_of
 from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, map_cache
@@ -412,7 +413,7 @@ class Learner:
         self, lessons: Sequence[Lesson], objective: Objective, reference: Reference | None = None
     ) -> dict[str, float]:
         """`objective.passes` optimiser steps on a batch. Figures are the first step's; those of clipping, which begins
-        with the second, are means over all."""
+        with the second, are means over all. Raises RunError where a gradient is not finite."""
         tally, figures = self._update(lessons, objective, reference)
         found = [figures]
         if objective.passes > 1:
@@ -431,6 +432,11 @@ class Learner:
         tally = backward(self.listener, lessons, objective, self.options, reference, self.processes)
         self.processes.sum_gradients(self.parameters.values())
         norm = clip_norm_(list(self.parameters.values()), self.options.clip_norm)
+        if not norm.isfinite():  # one such step would leave no weight a number, and a checkpoint of that the only one
+            raise RunError(
+                f"optimiser step {self.done}: the gradient's norm is {norm.item()}, so no step was taken, and the "
+                "newest checkpoint is of before; begin again at a lower learning rate, or train.precision float32"
+            )
         rate = self.rate(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
