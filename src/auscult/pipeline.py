@@ -32,6 +32,7 @@ from typing import Any
 import soundfile
 import torch
 
+from auscult.core.answer import normal
 from auscult.core.config import to_dict
 from auscult.core.errors import ConfigError
 from auscult.core.forms import form
@@ -313,8 +314,8 @@ def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:
-    """Share of the first held-out samples that a listener in training answers rightly."""
-    asked = held[: recipe.train.check_limit]
+    """Share of some held-out samples that a listener in training answers rightly."""
+    asked = listed(Listed(tuple(held)), recipe.train.check_limit)
     outcomes = answer(engine(recipe, listener), listener, asked, recipe.evaluate, recipe.seed)
     return sum(outcome.correct for outcome in outcomes) / len(outcomes)
 
@@ -378,8 +379,7 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     sampling = requests[-1].sampling if requests else Sampling(max_tokens=recipe.evaluate.max_tokens)
     rubric = Rubric.from_config(requests[-1].rewards if requests else {"choice": 1.0, "form": 0.1})
     listener = load(recipe, model)
-    chosen = held[:: max(1, len(held) // max(1, recipe.evaluate.showcase))][: recipe.evaluate.showcase]
-    prompts = [listener.prompt(sample) for sample in chosen]
+    prompts = [listener.prompt(sample) for sample in listed(Listed(tuple(held)), recipe.evaluate.showcase)]
     rolled = engine(recipe, listener).roll(prompts, 1, sampling, derive(recipe.seed, "showcase"))
     if join().rank:
         return
@@ -388,7 +388,7 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
             "id": prompt.sample.id,
             "question": prompt.sample.question,
             "choices": prompt.sample.choices,
-            "gold": prompt.sample.answers[0],
+            "gold": _gold(prompt.sample, rollouts[0]),
             "media": [_kept(media, out) for media in prompt.sample.media],
             "prompt": prompt.text,
             **_told(rollouts[0], rubric.score(prompt.sample, rollouts)[0]),
@@ -399,6 +399,12 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     write_text(
         out / "rollouts" / "showcase.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     )
+
+
+def _gold(sample: Sample, rollout: Rollout) -> str:
+    """The accepted answer that was given, or else the first one."""
+    given = normal(rollout.parsed.answer or "")
+    return next((answer for answer in sample.answers if normal(answer) == given), sample.answers[0])
 
 
 def _told(rollout: Rollout, score: Score) -> dict[str, Any]:

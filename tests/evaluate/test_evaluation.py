@@ -1,15 +1,21 @@
 """Evaluation: every row counts, and a model that does not listen cannot pass for one that does."""
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Outcome, Parsed, Rollout, Sample, Turn
+from auscult.data.source import Listed
 from auscult.evaluate.evaluation import (
     Evaluation,
     Guess,
     clusters,
     evaluate,
     guesses,
+    listed,
     outcome,
     read_outcomes,
     shuffled,
@@ -143,3 +149,14 @@ def test_a_sample_without_a_gold_answer_is_an_error_and_not_wrong(heard):
     rollout = Rollout((), (), None, "1", "end", "", Parsed("1"))
     with pytest.raises(DataError, match="clip-0"):
         outcome(heard(answer="seven"), rollout)
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 60), limit=st.integers(1, 80))
+def test_a_limit_takes_samples_from_all_over_the_set_once_each(size, limit):
+    whole = Listed(tuple(Sample(str(number), (Turn("user", ("?",)),), ()) for number in range(size)))
+    taken = [int(sample.id) for sample in listed(whole, limit)]
+    assert len(set(taken)) == len(taken) == min(size, limit)
+    steps = [after - before for before, after in pairwise([*taken, size])]
+    assert max(steps) <= -(-size // len(taken))
+    assert listed(whole, None) == list(whole.samples)

@@ -88,10 +88,14 @@ def test_a_wrong_value_names_file_and_key(
     assert says in str(caught.value)
 
 
-def test_a_torn_line_names_its_number(run: Path) -> None:
+def test_a_line_that_a_kill_cut_off_is_left_out_and_a_broken_one_names_its_number(run: Path) -> None:
+    whole = figures_of(run)
     with (run / "grpo" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 241, "lo')
-    with pytest.raises(RunError, match=r"metrics\.jsonl, line 248 is not JSON"):
+    assert figures_of(run) == whole
+    with (run / "grpo" / "metrics.jsonl").open("a") as file:
+        file.write("\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl.*line 248"):
         figures_of(run)
 
 

@@ -207,10 +207,11 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 def listed(samples: Samples, limit: int | None) -> list[Sample]:
-    """The held-out samples, the first `limit` of them."""
+    """The held-out samples, or `limit` of them, evenly spaced: files list one class after another."""
     if samples.size is None:
         raise ValueError("held-out samples must be finite")
-    return [samples[index] for index in range(samples.size if limit is None else min(limit, samples.size))]
+    count = samples.size if limit is None else min(limit, samples.size)
+    return [samples[place * samples.size // count] for place in range(count)]
 
 
 # -- baselines ---------------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ class _Folder:
     def _files(self) -> list[tuple[int, int, Path]]:
         """Time of last use, size and path of each file."""
         found: list[tuple[int, int, Path]] = []
-        for path in self.path.glob("*/*"):
+        for path in self.path.glob("*/[!.]*"):  # not what another process is writing just now
             with suppress(FileNotFoundError):
                 stat = path.stat()
                 found.append((stat.st_mtime_ns, stat.st_size, path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from auscult.core.errors import RunError
+from auscult.core.runs import read_jsonl
 
 T = TypeVar("T")
 
@@ -126,8 +127,8 @@ def list_of(run: Path, file: str) -> list[Record]:
 
 
 def lines_of(run: Path, file: str) -> Iterator[Record]:
-    """The objects of a JSON lines file; a file that is not there has none. Only a newline ends a row."""
-    for at, line in enumerate((text_of(run, file) or "").split("\n"), start=1):
-        if line.strip():
-            where = f"{run / file}, line {at}"
-            yield _record(where, _parsed(where, line))
+    """The objects of a JSON lines file; a file that is not there has none. A last line that a kill cut off is of the step
+    that was in hand, which the run does again."""
+    if (run / file).is_file():
+        for at, row in enumerate(read_jsonl(run / file).rows, start=1):
+            yield Record(f"{run / file}, line {at}", row)

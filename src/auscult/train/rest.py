@@ -192,8 +192,9 @@ def _improve(
 ) -> None:
     """Trains on the kept replies with the one loop, from its newest checkpoint if there is one; writes model/."""
     algorithm = work.algorithm
-    prompts = min(algorithm.train_batch, len(kept))
-    steps = math.ceil(algorithm.epochs * len(kept) / prompts)
+    count = algorithm.epochs * len(kept)
+    steps = math.ceil(count / algorithm.train_batch)
+    prompts = math.ceil(count / steps)  # even steps: fewer samples than there are steps are met once too often
     improvement = Improvement(steps=steps, prompts=prompts, final_rate=algorithm.final_rate, kept=kept)
     stage = replace(
         work.stage,
