@@ -23,7 +23,7 @@ class Lora:
     targets: tuple[str, ...] = ()
     """Names of the linear layers that are adapted, for example q_proj; none means all."""
     experts: bool = False
-    """Adapt the experts of a mixture too. Then no adapter drops out, whatever `dropout` says: peft cannot do it there."""
+    """Adapt the experts of a mixture too; then no adapter drops out, whatever `dropout` says (peft cannot, there)."""
     rslora: bool = False
     """Rank-stabilised scaling (arXiv 2312.03732)."""
     dora: bool = False

@@ -127,8 +127,8 @@ def list_of(run: Path, file: str) -> list[Record]:
 
 
 def lines_of(run: Path, file: str) -> Iterator[Record]:
-    """The objects of a JSON lines file; a file that is not there has none. A last line that a kill cut off is of the step
-    that was in hand, which the run does again."""
+    """The objects of a JSON lines file; a file that is not there has none. A last line that a kill cut off is the
+    step that was in hand, which the run does again."""
     if (run / file).is_file():
         for at, row in enumerate(read_jsonl(run / file).rows, start=1):
             yield Record(f"{run / file}, line {at}", row)
