@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from auscult.core.types import Sampling
 from auscult.models.listener import select
@@ -13,8 +14,9 @@ from auscult.rollouts.growing import growing
 from auscult.rollouts.local import LocalEngine
 
 
-def prefilled(rows, length):
+def prefilled(rows, length, window):
     cache = DynamicCache()
+    cache.layers = [DynamicLayer(), DynamicSlidingWindowLayer(window)]
     for layer in range(2):
         cache.update(torch.randn(rows, 2, length, 4), torch.randn(rows, 2, length, 4), layer)
     return cache
@@ -26,9 +28,10 @@ def prefilled(rows, length):
     passes=st.lists(st.integers(1, 7), min_size=1, max_size=6),
     index=st.lists(st.integers(0, 2), min_size=1, max_size=5),
     leave=st.integers(0, 5),
+    window=st.integers(2, 12),
 )
-def test_it_equals_concatenation_however_it_grows_and_whoever_leaves(room, passes, index, leave):
-    prefix = prefilled(3, 5)
+def test_it_equals_concatenation_however_it_grows_and_whoever_leaves(room, passes, index, leave, window):
+    prefix = prefilled(3, 5, window)
     before = [layer.keys.clone() for layer in prefix.layers]
     index = torch.tensor(index)
     with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +47,9 @@ def test_it_equals_concatenation_however_it_grows_and_whoever_leaves(room, passe
                 states = torch.randn(2, rows, 2, length, 4)
                 for one, two in zip(ours.update(*states, layer), theirs.update(*states, layer), strict=True):
                     assert torch.equal(one, two)
-            assert ours.get_seq_length() == theirs.get_seq_length()
+                assert ours.layers[layer].get_seq_length() == theirs.layers[layer].get_seq_length()
+                assert ours.layers[layer].get_mask_sizes(1) == theirs.layers[layer].get_mask_sizes(1)
+                assert torch.equal(ours.layers[layer].values, theirs.layers[layer].values)
     assert all(torch.equal(layer.keys, was) for layer, was in zip(prefix.layers, before, strict=True))
 
 

@@ -1,55 +1,81 @@
 """A key/value cache with room for the tokens to come.
 
-transformers' own dynamic layer copies all it holds to add one token; with a long prompt, many replies and a token a
-pass, decoding then copies more than it computes. Here a layer is written into memory that has room for `ROOM` more
-tokens, and copied only when that is full. Nothing is rounded differently: keys and values are the same numbers, and
-attention reads them through a view. For passes without a graph only (memory is written in place).
-
-Layers with a sliding window copy no more than their window and stay transformers' own.
+transformers' own layers copy all they hold to add one token; with a long prompt, many replies and a token a pass,
+decoding then copies more than it computes. Here keys and values are written into memory that has room for `ROOM` more
+tokens, and copied only when that is full. Nothing is rounded differently: they are the same numbers, which attention
+reads through a view. For passes without a graph only (memory is written in place).
 """
 
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from auscult.models.listener import attention_layers
 
-ROOM = 64
+ROOM = 32
 """Tokens between two copies."""
 
 
-class Growing(DynamicLayer):
-    """A layer of keys and values [R, heads, L, D] that are the first L of a longer memory."""
+class _Roomy(DynamicLayer):
+    """Keys and values [R, heads, L, D] that are a part of a longer memory, from `begin` to `end`."""
 
     keys: Tensor
     values: Tensor
 
-    def __init__(self, layer: DynamicLayer, index: Tensor) -> None:
+    def hold(self, layer: DynamicLayer, index: Tensor) -> None:
         """Begins with the rows `index` [R] of `layer`, which stays as it is."""
-        super().__init__()
         self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
-        self._memory = [_roomy(held, index) for held in (layer.keys, layer.values) if held is not None]
-        self._view(layer.get_seq_length())
+        held = (cast(Tensor, layer.keys), cast(Tensor, layer.values))
+        self._place([tensor.index_select(0, index) for tensor in held])
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds keys and values [R, heads, T, D] at the end; all there are now."""
+        tokens = keys.shape[-2]
+        if self.end + tokens > self._memory[0].shape[-2]:
+            self._place([self.keys, self.values], tokens)
+        for memory, states in zip(self._memory, (keys, values), strict=True):
+            memory[:, :, self.end : self.end + tokens] = states
+        self.see(self.begin, self.end + tokens)
+        return self.keys, self.values
+
+    def see(self, begin: int, end: int) -> None:
+        """What is held is the memory from `begin` to `end`."""
+        self.begin, self.end = begin, end
+        self.keys, self.values = (memory[:, :, begin:end] for memory in self._memory)
+
+    def _place(self, held: list[Tensor], more: int = 0) -> None:
+        """Puts `held` at the beginning of a memory with room for `more` tokens, and `ROOM` of them besides."""
+        rows, heads, length, width = held[0].shape
+        self._memory = [tensor.new_empty(rows, heads, length + more + ROOM, width) for tensor in held]
+        for memory, tensor in zip(self._memory, held, strict=True):
+            memory[:, :, :length] = tensor
+        self.see(0, length)
+
+
+class Growing(_Roomy):
+    """A layer that sees all that was."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Appends keys and values [R, heads, T, D]; all there are now."""
-        length = self.keys.shape[-2]
-        longer = length + key_states.shape[-2]
-        if longer > self._memory[0].shape[-2]:
-            self._memory = [_roomy(held, None, longer) for held in (self.keys, self.values)]
-        for memory, states in zip(self._memory, (key_states, value_states), strict=True):
-            memory[:, :, length:longer] = states
-        self._view(longer)
-        return self.keys, self.values
+        return self.append(key_states, value_states)
 
-    def _view(self, length: int) -> None:
-        self.keys, self.values = (memory[:, :, :length] for memory in self._memory)
+
+class GrowingWindow(_Roomy, DynamicSlidingWindowLayer):
+    """A layer that sees the last `sliding_window` tokens: behind each pass one fewer stays held, as in its model."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        self.cumulative_length += key_states.shape[-2]
+        seen = self.append(key_states, value_states)
+        self.see(max(self.begin, self.end - self.sliding_window + 1), self.end)
+        return seen
 
 
 def growing(cache: DynamicCache, index: Tensor) -> DynamicCache:
@@ -57,19 +83,11 @@ def growing(cache: DynamicCache, index: Tensor) -> DynamicCache:
     new = copy.copy(cache)
     new.layers = []
     for layer in attention_layers(cache):
-        if layer.is_sliding:
-            twin = copy.copy(layer)
-            twin.keys, twin.values = layer.keys[index], layer.values[index]
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            twin = GrowingWindow(layer.sliding_window)
+            twin.cumulative_length = layer.cumulative_length
         else:
-            twin = Growing(layer, index)
+            twin = Growing()
+        twin.hold(layer, index)
         new.layers.append(twin)
     return new
-
-
-def _roomy(held: Tensor, index: Tensor | None, length: int = 0) -> Tensor:
-    """Memory that begins with `held` [R, heads, L, D], or with its rows `index`, and goes on for `ROOM` more."""
-    rows, heads, known, width = held.shape
-    rows = rows if index is None else len(index)
-    memory = held.new_empty(rows, heads, max(length, known) + ROOM, width)
-    memory[:, :, :known] = held if index is None else held[index]
-    return memory
