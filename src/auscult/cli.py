@@ -46,8 +46,9 @@ Every setting of the recipe can be given as --key value, for example --train.lea
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Torch's threads wait for each other thousands of times a second. Waiting asleep costs a quiet machine 1.7 times the
-    # time; waiting awake (the default) costs 10 to 40 times beside any other program. So: awake for some microseconds.
+    # Torch's threads wait for each other at every small operation. Sleeping at once costs a quiet machine 1.7 times
+    # the time; staying awake (the default), 10 to 40 times beside any other program. So:
+    # awake for some microseconds, then asleep.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
