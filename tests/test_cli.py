@@ -84,6 +84,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "digits", "--data", "{source: mcq}"], "the command line: `data.root` is missing; give --data.root"),
         (["run", "quickstart", "--data.source", "jsonl"], "jsonl has no setting `data.most`"),
         (["run", "quickstart", "--model", "runs/no/sft/model"], "there is no model in runs/no/sft/model"),
+        (["eval", "quickstart", "--model", "mistyped"], "there is no model in mistyped"),
         (["run", "quickstart", "--model", "x", "--model.path", "y"], "keep one"),
         (["grpo", "quickstart", "--model", "{family: grfat}"], "did you mean `graft`"),
         (["grpo", "quickstart", "--model", "mine"], "name a model in it: mine/model, mine/sft/model"),
@@ -236,7 +237,7 @@ def test_a_run_ends_with_one_json_object_and_a_page(whole):
     ]
     assert Path(figures["report"]).read_text().count("<audio") == 3
     assert (out / "done").exists()
-    assert "data: endless samples to train on, 20 of 20 groups held out\n" in said.stderr
+    assert "data: samples drawn without end to train on, 20 samples of 20 groups held out\n" in said.stderr
     assert "grpo" in said.stderr
 
 

@@ -170,7 +170,7 @@ class _Work:
         if not recipe.stages:
             yield f"data: {held.format(' samples', ' groups')}"
         elif self.train.size is None:
-            yield f"data: endless samples to train on, {held.format('', ' groups')}"
+            yield f"data: samples drawn without end to train on, {held.format(' samples', ' groups')}"
         else:
             groups = _groups(self.train[index] for index in range(self.train.size))
             yield f"data: {self.train.size:,} samples of {groups:,} groups to train on, {held.format('', '')}"
@@ -185,7 +185,7 @@ def _groups(samples: Iterable[Sample]) -> int:
 def check_model(path: str) -> None:
     """Refuses what is plainly no model, before anything is written; what looks like a hub id is left to the hub."""
     folder = Path(path)
-    local = path.startswith(("/", "./", "../", "~")) or len(folder.parts) > 2
+    local = path.startswith(("/", "./", "../", "~")) or len(folder.parts) != 2  # as hub ids are written
     if local and not folder.exists():
         raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
     if (folder / "config.yaml").is_file() and not any(folder.glob("*config.json")):

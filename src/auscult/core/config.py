@@ -68,7 +68,8 @@ class Plugin:
         found: Any = getattr(loaded(f"{self.package}.{name}"), base.__name__, None)
         if not isinstance(found, type) or found is base or not issubclass(found, base):
             raise ConfigError(
-                f"{self.package}.{name} has no class `{base.__name__}` of its own; add one, or move the file"
+                f"{self.package}.{name} has no class `{base.__name__}` of its own that derives from "
+                f"{base.__module__}.{base.__name__}; add it, or move the file"
             )
         return found
 
