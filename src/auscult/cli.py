@@ -46,9 +46,8 @@ Every setting of the recipe can be given as --key value, for example --train.lea
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Torch's threads wait for each other at every small operation. Sleeping at once costs a quiet machine 1.7 times
-    # the time; staying awake (the default), 10 to 40 times beside any other program. So:
-    # awake for some microseconds, then asleep.
+    # Torch's threads wait for each other at every small operation. Going to sleep at once costs a quiet machine 1.7
+    # times the time; staying awake (the default), 10 to 40 times beside another program. So: awake for microseconds.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

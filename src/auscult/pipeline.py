@@ -22,7 +22,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -166,27 +166,26 @@ class _Work:
 
     def sentences(self, recipe: Recipe) -> Iterator[str]:
         """What a person should know before the waiting begins."""
-        held = f"{len(self.held):,}{{}} of {_groups(self.held):,}{{}} held out"
+        held = f"{_counted(self.held)} held out"
         if not recipe.stages:
-            yield f"data: {held.format(' samples', ' groups')}"
+            yield f"data: {held}"
         elif self.train.size is None:
-            yield f"data: samples drawn without end to train on, {held.format(' samples', ' groups')}"
+            yield f"data: samples drawn without end to train on, {held}"
         else:
-            groups = _groups(self.train[index] for index in range(self.train.size))
-            yield f"data: {self.train.size:,} samples of {groups:,} groups to train on, {held.format('', '')}"
+            yield f"data: {_counted([self.train[index] for index in range(self.train.size)])} to train on, {held}"
         if recipe.model.path is not None:
             yield f"model: begins with {recipe.model.path}"
 
 
-def _groups(samples: Iterable[Sample]) -> int:
-    return len({group_of(sample) for sample in samples})
+def _counted(samples: Sequence[Sample]) -> str:
+    return f"{len(samples):,} samples of {len({group_of(sample) for sample in samples}):,} groups"
 
 
 def check_model(path: str) -> None:
     """Refuses what is plainly no model, before anything is written; what looks like a hub id is left to the hub."""
     folder = Path(path)
-    local = path.startswith(("/", "./", "../", "~")) or len(folder.parts) != 2  # as hub ids are written
-    if local and not folder.exists():
+    hub_id = len(folder.parts) == 2 and not path.startswith(("/", "./", "../", "~"))
+    if not hub_id and not folder.exists():
         raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
     if (folder / "config.yaml").is_file() and not any(folder.glob("*config.json")):
         models = [str(model) for model in sorted([*folder.glob("model"), *folder.glob("*/model")])]

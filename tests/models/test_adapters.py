@@ -38,16 +38,6 @@ def states(listener):
         return listener.logits(listener.prefill([heard(listener)], "test").out)
 
 
-def moved(listener):
-    """As if it had been trained."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in listener.model.parameters():
-            if p.requires_grad:
-                p.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return listener
-
-
 def learning_names(listener):
     return {name for name, p in listener.model.named_parameters() if p.requires_grad}
 
@@ -86,7 +76,7 @@ def test_a_fresh_adapter_changes_nothing_and_is_the_same_each_time(base):
 
 
 @pytest.mark.parametrize("changes", [{}, {"rslora": True}, {"dora": True}], ids=str)
-def test_an_adapted_model_is_saved_and_opened_with_the_same_words(base, tmp_path, changes):
+def test_an_adapted_model_is_saved_and_opened_with_the_same_words(base, tmp_path, changes, moved):
     options = qwen2_audio.Model(projector="train", lora=Lora(rank=4, dropout=0.0, **changes))
     model = moved(options.load(base, WORDING))
     (tmp_path / "adapter").mkdir()
@@ -97,7 +87,7 @@ def test_an_adapted_model_is_saved_and_opened_with_the_same_words(base, tmp_path
     assert learning_names(model) == learning_names(again)
 
 
-def test_a_folder_of_base_and_adapter_can_be_moved_as_a_whole(base, tmp_path):
+def test_a_folder_of_base_and_adapter_can_be_moved_as_a_whole(base, tmp_path, moved):
     options = qwen2_audio.Model(lora=LORA)
     shutil.copytree(base, tmp_path / "run" / "model")
     model = moved(options.load(tmp_path / "run" / "model", WORDING))
@@ -123,7 +113,7 @@ def test_an_adapter_that_does_not_fit_is_refused(base, tmp_path):
 
 
 @pytest.mark.parametrize("family", [qwen2_audio, gemma3, qwen3_omni], ids=lambda family: family.__name__[-8:])
-def test_a_merged_model_is_a_plain_checkpoint_with_the_same_outputs(tmp_path, family):
+def test_a_merged_model_is_a_plain_checkpoint_with_the_same_outputs(tmp_path, family, moved):
     for name in ("base", "merged"):
         (tmp_path / name).mkdir()
     family.Model().build(["What is heard?"], [], WORDING, 0).save(tmp_path / "base")
@@ -141,7 +131,7 @@ def test_a_merged_model_is_a_plain_checkpoint_with_the_same_outputs(tmp_path, fa
     assert (before - after).abs().max() <= 1e-5 * before.abs().max()
 
 
-def test_a_graft_on_a_language_model_adapts_it_and_trains_its_ears(checkpoint, tmp_path):
+def test_a_graft_on_a_language_model_adapts_it_and_trains_its_ears(checkpoint, tmp_path, moved):
     options = graft.Model(language="adapt", lora=LORA)
     model = moved(options.load(checkpoint, WORDING))
     names = learning_names(model)
@@ -152,7 +142,7 @@ def test_a_graft_on_a_language_model_adapts_it_and_trains_its_ears(checkpoint, t
     assert torch.equal(states(model), states(options.load(tmp_path / "adapter", WORDING)))
 
 
-def test_weights_of_another_time_are_lent_and_given_back(base):
+def test_weights_of_another_time_are_lent_and_given_back(base, moved):
     model = qwen2_audio.Model(lora=LORA).load(base, WORDING)
     then = {name: p.detach().clone() for name, p in model.model.named_parameters() if p.requires_grad}
     first = states(model)
@@ -164,7 +154,7 @@ def test_weights_of_another_time_are_lent_and_given_back(base):
 
 
 @pytest.mark.filterwarnings("ignore")  # bitsandbytes tells of kernels that it did not find
-def test_four_bits_hold_the_language_model_and_adapters_learn_on_them(tmp_path):
+def test_four_bits_hold_the_language_model_and_adapters_learn_on_them(tmp_path, moved):
     base = tmp_path / "base"
     base.mkdir()
     hub.tiny(["What is heard?"], [], WORDING, width=64).save(base)  # blocks of 64 values share a scale

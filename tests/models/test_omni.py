@@ -118,22 +118,12 @@ def whole(request, tmp_path_factory):
     return request.param, path
 
 
-def moved(listener):
-    """As if it had been trained."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in listener.model.parameters():
-            if p.requires_grad:
-                p.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return listener
-
-
 def logits(thinker):
     with torch.no_grad():
         return thinker.eval()(input_ids=torch.arange(20)[None]).logits
 
 
-def test_a_trained_thinker_is_saved_as_the_full_model_it_came_out_of(whole, tmp_path):
+def test_a_trained_thinker_is_saved_as_the_full_model_it_came_out_of(whole, tmp_path, moved):
     family, start = whole
     cls, _ = WHOLES[family]
     options = family.Model(audio="train", lora=Lora(rank=2, dropout=0.0))
@@ -154,7 +144,7 @@ def test_a_trained_thinker_is_saved_as_the_full_model_it_came_out_of(whole, tmp_
     assert all(torch.equal(was[name], now[name]) for name in spoken)
 
 
-def test_the_voice_outlives_the_folder_that_it_came_from(whole, tmp_path):
+def test_the_voice_outlives_the_folder_that_it_came_from(whole, tmp_path, moved):
     """As where a run goes on from a checkpoint that it removes behind the next one."""
     family, start = whole
     shutil.copytree(start, tmp_path / "step-1")
@@ -169,7 +159,7 @@ def test_the_voice_outlives_the_folder_that_it_came_from(whole, tmp_path):
     assert torch.equal(logits(again.model), logits(listener.model))
 
 
-def test_a_thinker_alone_stays_alone_and_the_full_class_takes_it_by_a_rule_for_its_names(whole, tmp_path):
+def test_a_thinker_alone_stays_alone_and_the_full_class_takes_it_by_a_rule_for_its_names(whole, tmp_path, moved):
     family, start = whole
     cls, _ = WHOLES[family]
     alone = moved(family.Model(language="train").load(_alone(family, tmp_path / "start"), WORDING))

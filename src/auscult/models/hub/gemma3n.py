@@ -89,10 +89,6 @@ class Gemma3nListener(HubListener):
         self._unseen = unseen or {}
 
     @property
-    def marks(self) -> dict[str, str]:
-        return {"audio": self.processor.audio_token, "image": self.processor.image_token}
-
-    @property
     def slots(self) -> dict[str, int]:
         config = cast(Any, self.model.config)
         seen = {"image": config.image_token_id} if self.part("image") else {}

@@ -61,6 +61,11 @@ class HubListener(Listener):
         """What else the language model wants to know of the prompts; may replace `attention_mask`."""
         return {}
 
+    @property
+    def marks(self) -> dict[str, str]:
+        tokens = {kind: getattr(self.processor, f"{kind}_token", None) for kind in ("audio", "image")}
+        return {kind: token for kind, token in tokens.items() if token is not None}
+
     # -- what follows is the same for all ------------------------------------------------------------------------------
 
     @cached_property

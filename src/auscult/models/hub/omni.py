@@ -114,10 +114,6 @@ class OmniListener(HubListener):
             whole.join(folder)
 
     @property
-    def marks(self) -> dict[str, str]:
-        return {"audio": self.processor.audio_token, "image": self.processor.image_token}
-
-    @property
     def slots(self) -> dict[str, int]:
         config = cast(Any, self.model.config)
         return {"audio": config.audio_token_id, "image": config.image_token_id}

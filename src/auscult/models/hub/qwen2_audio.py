@@ -39,10 +39,6 @@ class Qwen2AudioListener(HubListener):
     """Audio; several clips a prompt."""
 
     @property
-    def marks(self) -> dict[str, str]:
-        return {"audio": self.processor.audio_token}
-
-    @property
     def slots(self) -> dict[str, int]:
         return {"audio": cast(Any, self.model.config).audio_token_id}
 
