@@ -17,7 +17,8 @@ import pytest
 from safetensors import safe_open
 
 from auscult import rewards
-from auscult.cli import main, recipe_names
+from auscult.cli import main
+from auscult.commands.recipes import recipe_names
 from auscult.core.config import build
 from auscult.core.runs import read_jsonl
 from auscult.core.yaml12 import read_yaml
@@ -154,7 +155,7 @@ def test_a_broken_file_does_not_hide_the_others_from_the_list(as_json, capsys, m
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "good.yaml").write_text("about: all is well")
     (tmp_path / "recipes" / "torn.yaml").write_text("about: [")
-    monkeypatch.setattr("auscult.cli.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("auscult.commands.recipes.resources.files", lambda _: tmp_path)
     assert main(["list", *(["--json"] if as_json else [])]) == 2
     out, err = capsys.readouterr()
     for told in ("rewards.torn does not load (SyntaxError", "sources.torn does not load", "torn.yaml is not YAML"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from auscult import cli
+from auscult.commands import run
 from auscult.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ def test_commands_are_found():
 @pytest.mark.parametrize(("page", "command"), CASES, ids=[f"{page}: {command}" for page, command in CASES])
 def test_a_command_is_understood(page, command, monkeypatch, capsys):
     asked: list[Recipe] = []
-    monkeypatch.setattr(cli, "_run", lambda name, recipe, known: asked.append(recipe) or 0)
+    monkeypatch.setattr(run, "work", lambda name, recipe, known: asked.append(recipe) or 0)
     words = shlex.split(re.sub(r"\b(RECIPE|my-recipe|COMMAND)\b", "quickstart", command))
     if words[1:2] == [str(Path("runs/quickstart"))]:
         words[1] = "quickstart"

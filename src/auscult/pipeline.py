@@ -41,15 +41,8 @@ from auscult.core.seeds import derive
 from auscult.core.types import Audio, Frames, Image, Media, Outcome, Rollout, Sample, Sampling, Score
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, group_of
-from auscult.evaluate.evaluation import (
-    answer,
-    clusters,
-    evaluate,
-    listed,
-    proportion,
-    read_outcomes,
-    write_outcomes,
-)
+from auscult.evaluate.evaluation import answer, evaluate, listed
+from auscult.evaluate.outcomes import clusters, proportion, read_outcomes, write_outcomes
 from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
 from auscult.media import image
 from auscult.media.audio import decode

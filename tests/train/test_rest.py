@@ -21,6 +21,7 @@ from auscult.core.runs import Run, append_jsonl, read_jsonl
 from auscult.core.types import Credit, Group, Outcome, Parsed, Rollout, Sample, Score
 from auscult.evaluate import evaluation
 from auscult.evaluate.options import Evaluate
+from auscult.evaluate.outcomes import proportion
 from auscult.models.families import graft
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener
@@ -323,7 +324,7 @@ def test_a_learning_rate_that_ruins_the_model_is_rolled_back(tmp_path, setting, 
         return evaluation.answer(LocalEngine(listener), listener, asked, Evaluate(max_tokens=40), 0)
 
     def compare(before, after) -> dict[str, Any]:
-        was, now = (evaluation.proportion(outcomes) for outcomes in (before, after))
+        was, now = (proportion(outcomes) for outcomes in (before, after))
         return {"before": was, "after": now, "difference": now["accuracy"] - was["accuracy"]}
 
     work = setting(tmp_path / "rest", rewards={"choice": 1.0}, correct="choice", max_tokens=40, learning_rate=5.0)
