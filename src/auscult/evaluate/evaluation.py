@@ -7,63 +7,21 @@ the run's form, the same object that wrote the demonstrations and that the rewar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from auscult.core.errors import DataError
 from auscult.core.seeds import derive
 from auscult.core.types import Outcome, Rollout, Sample
 from auscult.data.source import Samples
-from auscult.evaluate.baselines import Guess, guesses, overall, shuffled, silenced
+from auscult.evaluate.baselines import guesses, shuffled, silenced
 from auscult.evaluate.options import Evaluate
-from auscult.evaluate.outcomes import proportion
-from auscult.evaluate.statistics import clustered_se
+from auscult.evaluate.results import Evaluation
 from auscult.models.listener import RENDERED, Listener
 from auscult.rewards.choice import choice
 from auscult.rollouts.engine import Engine
 
 Tell = Callable[[str, int, int], None]
 """Told what is evaluated, how many rows are done, and of how many."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model said of the held-out samples, with and without hearing them."""
-
-    outcomes: tuple[Outcome, ...]
-    """One for each sample, in order."""
-    unheard: dict[str, tuple[Outcome, ...]]
-    """The same samples asked with `shuffled` media and with `silence`."""
-    guesses: Mapping[str, Guess]
-    """By task (`` for questions without one): what can be had without a model."""
-    media: Mapping[str, int]
-    """Clips and images asked about (`clips`), and what the listener did to them on the way (its `RENDERED` counts)."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """What a results file holds."""
-        groups = [outcome.group for outcome in self.outcomes]
-        error = clustered_se([outcome.correct for outcome in self.outcomes], groups)
-        tasks = {
-            task: [o for o in self.outcomes if o.tags.get("task") == task] for task in sorted(self.guesses) if task
-        }
-        return {
-            "scorer": "choice",
-            **proportion(self.outcomes),
-            "clustered_se": error if error > 1e-9 else None,  # NaN for one group; 0 where all groups are alike
-            "clusters": len(set(groups)),
-            "unparsed": dict(Counter(o.parsed.problem for o in self.outcomes if o.parsed.problem)),
-            "by": {
-                "task": {
-                    task: {**proportion(rows), "baselines": asdict(self.guesses[task])} for task, rows in tasks.items()
-                }
-            },
-            "baselines": {
-                **asdict(overall(self.guesses, [outcome.tags.get("task", "") for outcome in self.outcomes])),
-                **{name: proportion(outcomes) for name, outcomes in self.unheard.items()},
-            },
-            "media": dict(self.media),
-        }
 
 
 def evaluate(

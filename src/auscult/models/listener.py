@@ -38,7 +38,7 @@ from auscult.core.types import Audio, Image, Media, Sample, Wave
 from auscult.media.audio import decode, fit, silent
 from auscult.models.encoded import EncoderCache
 from auscult.models.fingerprint import fingerprint
-from auscult.models.wording import Wording
+from auscult.models.wording import Wording, messages
 
 RENDERED = ("trimmed_clips", "chunked_clips", "silent_clips")
 """What is counted while prompts are rendered; all other counts are of passes."""
@@ -266,19 +266,12 @@ class Listener(ABC):
         return Prompt(sample, text, tuple(self._ids(whole)), tuple(part for parts in features for part in parts))
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
-        """The sample as chat messages: `role`, and `content` as a list of texts and media; the options and the form's
-        instruction follow the question as the wording says."""
-        messages: list[dict[str, Any]] = [
-            {"role": turn.role, "content": [self._checked(sample, part) for part in turn.content]}
-            for turn in sample.turns
-        ]
-        if asked := self._ask(sample):
-            content = messages[-1]["content"]
-            if content and isinstance(content[-1], str):
-                content[-1] += asked
-            else:
-                content.append(asked.lstrip("\n"))
-        return messages
+        """The sample as chat messages: `role`, and `content` as a list of texts and media. Raises RenderError for media
+        that the model does not take, and for text that it would obey."""
+        said = messages(sample, self.wording)
+        for part in (part for message in said for part in message["content"]):
+            self._check(sample, part)
+        return said
 
     def target(self, sample: Sample, text: str) -> tuple[int, ...]:
         """Reply ids of the demonstration `text`, the end token included; exactly these are trained on."""
@@ -343,29 +336,20 @@ class Listener(ABC):
         by_mark = {mark: kind for kind, mark in self.marks.items()}
         return [by_mark[mark] for mark in self._mark.findall(text)]
 
-    def _checked(self, sample: Sample, part: str | Media) -> str | Media:
+    def _check(self, sample: Sample, part: str | Media) -> None:
         if not isinstance(part, str):
             if kind_of(part) not in self.marks:
                 raise RenderError(
                     f"sample {sample.id} has {kind_of(part)}, this model takes {' and '.join(self.marks)}; choose "
                     "another model or leave the sample out"
                 )
-            return part
+            return
         found = next((token for token in self._special if token in part), None)
         if found is not None:
             raise RenderError(
                 f"sample {sample.id}: its text holds the special token {found}, which the model would obey; "
                 "take it out of the data"
             )
-        return part
-
-    def _ask(self, sample: Sample) -> str:
-        lines: list[str] = []
-        if self.wording.choices and sample.choices:
-            lines += [f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(sample.choices)]
-        if self.wording.instruction:
-            lines.append(self.form.instruction)
-        return "".join(f"\n{self._checked(sample, line)}" for line in lines)
 
     def _check_verbatim(self, sample: Sample, messages: list[dict[str, Any]], text: str) -> None:
         """Templates are programs: some drop a thought, some a system turn. All that was said must stand in the text."""
