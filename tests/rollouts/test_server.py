@@ -24,14 +24,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from auscult.core.endpoint import BudgetError, EndpointError
 from auscult.core.errors import ConfigError, LostMediaError, MediaError, RunError
+from auscult.core.journal import Journal
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Frames, Image, Sample, Sampling, Turn
 from auscult.media.audio import decode
 from auscult.models.families import graft
 from auscult.models.wording import Wording
-from auscult.rollouts.endpoint import BudgetError, EndpointError
-from auscult.rollouts.journal import Journal
+from auscult.rollouts.journal import replies
 from auscult.rollouts.messages import wire
 from auscult.rollouts.server import ServerEngine
 
@@ -221,18 +222,18 @@ def test_a_torn_line_is_counted_and_asked_for_again(listener, prompts, faulty, o
 
 def test_a_journal_keeps_the_first_of_two_and_refuses_another_policys(tmp_path):
     path = tmp_path / "call.jsonl"
-    journal = Journal(path, "p1")
+    journal = replies(path, "p1")
     row = {"key": "k", "policy": "p1", "sample": "s", "number": 0, "text": "first"}
     journal.add(row)
     journal.add({**row, "text": "second"})
     journal.add({"key": "l", "policy": "p1", "sample": "s", "number": 1, "problem": "timeout"})
     assert journal.counts["doubled"] == 1
-    assert journal.reply("k") == row
-    back = Journal(path, "p1")
-    assert back.reply("k") == row
-    assert back.reply("l") is None
+    assert journal.answer("k") == row
+    back = replies(path, "p1")
+    assert back.answer("k") == row
+    assert back.answer("l") is None
     with pytest.raises(RunError, match="by policy p1, not by p2"):
-        Journal(path, "p2")
+        replies(path, "p2")
 
 
 # -- failures are data -----------------------------------------------------------------------------------------------

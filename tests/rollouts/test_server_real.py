@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from auscult.core.endpoint import EndpointError
 from auscult.core.types import Sampling
 from auscult.models.hub import qwen2_audio
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording
-from auscult.rollouts.endpoint import EndpointError
 from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.options import Server
 from auscult.rollouts.server import ServerEngine

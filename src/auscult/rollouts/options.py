@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auscult.core.config import at_least
+from auscult.core.connection import Connection
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
-    """An OpenAI-compatible server: vLLM, `transformers serve`, or a paid one."""
+class Server(Connection):
+    """An OpenAI-compatible server that draws rollouts: vLLM, `transformers serve`, or a paid one."""
 
-    url: str = "http://127.0.0.1:8000/v1"
-    """Where its API begins."""
-    model: str
-    """The name under which it serves the model."""
-    key_env: str | None = None
-    """Name of the environment variable that holds the API key; null sends none."""
     dialect: Literal["openai", "vllm"] = "openai"
     """What it understands beyond the common fields: vllm names each token by its id, so that log-probs fit exactly."""
     media: Literal["input_audio", "data_url", "file_url"] = "input_audio"
@@ -34,36 +29,18 @@ class Server:
     """What the server is handed whenever the weights have changed, on a disk that both see: the adapter (vLLM with
     --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1), or a whole checkpoint whose folder requests name
     (`transformers serve` without a model of its own); with off, changed weights are refused as stale."""
-    concurrency: int = 16
-    """Requests in flight."""
-    retries: int = 8
-    """How often a request is sent again after a lost connection, a timeout, 429, 5xx or an answer that is cut off."""
-    backoff: float = 0.5
-    """Seconds before the first repetition; they double each time, and a seeded draw spreads them."""
-    longest_wait: float = 30.0
-    """Seconds that a wait stops growing at."""
-    timeout: float = 600.0
-    """Seconds that one request may take."""
     max_failed: float = 0.0
     """Share of the replies of a call that may fail after all repetitions; beyond it the call stops."""
     max_requests: int | None = None
     """Budget of requests, repetitions and earlier processes of this run counted; null is none."""
     max_tokens: int | None = None
     """Budget of tokens, prompts and earlier processes of this run counted; null is none."""
-    max_seconds: float | None = None
-    """Budget of time of this process; null is none."""
     identical_groups: int = 16
     """After so many groups, each of equal replies at a temperature above 0, the server is taken to decode greedily;
     0 never is."""
 
     def __post_init__(self) -> None:
-        counts = {"concurrency": self.concurrency, "rate": self.rate}
-        at_least({**{name: (value, 1) for name, value in counts.items()}, "retries": (self.retries, 0)})
-        at_least({"identical_groups": (self.identical_groups, 0)})
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url is {self.url!r}: begin it with http:// or https://")
+        super().__post_init__()
+        at_least({"rate": (self.rate, 1), "identical_groups": (self.identical_groups, 0)})
         if not 0 <= self.max_failed < 1:
             raise ValueError(f"max_failed is {self.max_failed}: set a share from 0 to below 1")
-        for name in ("backoff", "longest_wait", "timeout"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: set seconds above 0")

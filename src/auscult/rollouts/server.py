@@ -14,7 +14,6 @@ all requests gives other replies in another order of arrival. The journal is wha
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
@@ -22,21 +21,30 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from auscult.core.endpoint import (
+    Answer,
+    Endpoint,
+    EndpointError,
+    Failure,
+    Spent,
+    ask_all,
+    run_to_end,
+    used,
+)
 from auscult.core.errors import AuscultError, ConfigError, LostMediaError, RenderError
+from auscult.core.journal import Journal
 from auscult.core.runs import atomic_folder
 from auscult.core.seeds import derive
 from auscult.core.types import Rollout, Sampling
 from auscult.models.adapters import TRAINED
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener, Prompt
-from auscult.rollouts.endpoint import Answer, Endpoint, EndpointError, Failure, Spent, used
-from auscult.rollouts.journal import Journal, past
+from auscult.rollouts.journal import past, replies
 from auscult.rollouts.messages import wire
 from auscult.rollouts.options import Server
 
@@ -68,17 +76,6 @@ class Adapter:
     """What it is asked for by; the policy's fingerprint stands in it."""
     folder: str
     """Where the server finds it."""
-
-
-def complete(work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` to its end, in a thread of its own where the caller has an event loop already, as notebooks do."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    with ThreadPoolExecutor(1) as aside:
-        aside.submit(asyncio.run, work).result()
 
 
 class ServerEngine:
@@ -129,7 +126,7 @@ class ServerEngine:
                     "them to freeze or adapt (model.audio, model.projector …)"
                 )
         adapter = Adapter(name, str(path))
-        complete(self._swap(adapter))
+        run_to_end(self._swap(adapter))
         self.policy, self.adapter = policy, adapter
         self._groups.clear()
         return name
@@ -153,7 +150,7 @@ class ServerEngine:
         return str(path)
 
     async def _swap(self, adapter: Adapter) -> None:
-        async with Endpoint(self.options, self.spent) as endpoint:
+        async with Endpoint(self.options, self.spent, "server") as endpoint:
             await self.load(endpoint, adapter)
             for older in _beside(Path(adapter.folder)):
                 failure = await endpoint.post("unload_lora_adapter", {"lora_name": older.name})
@@ -197,15 +194,15 @@ class ServerEngine:
                 "asked for; they would be stale: begin again with server.hot_load set (--overwrite, or another --out)"
             )
         call = self._call(sampling, seed)
-        journal = Journal(self.folder / f"{call[:16]}.jsonl", self.policy)
+        journal = replies(self.folder / f"{call[:16]}.jsonl", self.policy)
         self.counts += journal.counts
         requests = self._requests(prompts, group, call, seed)
-        missing = [request for request in requests if journal.reply(request.key) is None]
+        missing = [request for request in requests if journal.answer(request.key) is None]
         if missing:
-            complete(_Call(self, journal, sampling, missing, len(requests)).run())
+            run_to_end(_Call(self, journal, sampling, missing, len(requests)).run())
         groups: list[list[Rollout]] = [[] for _ in prompts]
         for request in requests:
-            if (row := journal.reply(request.key)) is not None:
+            if (row := journal.answer(request.key)) is not None:
                 groups[request.place[0]].append(self._rollout(request.prompt, row))
         for prompt, rollouts in zip(prompts, groups, strict=True):
             if not rollouts:
@@ -373,34 +370,25 @@ class _Call:
         self.engine = engine
         self.journal = journal
         self.sampling = sampling
-        self.waiting = iter(missing)
-        self.width = min(engine.options.concurrency, len(missing))
+        self.missing = missing
         self.total = total
         self.unread = Counter(request.place[0] for request in missing)
         self.current: tuple[int, list[dict[str, Any]]] = (-1, [])
         self.texts: dict[int, list[str]] = {}
         self.failed: Counter[str] = Counter()
-        self.stopped: AuscultError | None = None
 
     async def run(self) -> None:
         """Asks for all that is missing. When the call must stop, what is in flight is still awaited and kept."""
         engine = self.engine
-        async with Endpoint(engine.options, engine.spent) as endpoint:
+        async with Endpoint(engine.options, engine.spent, "server") as endpoint:
             if (adapter := engine.adapter) is not None:
                 endpoint.revive = lambda: engine.load(endpoint, adapter)
-            await asyncio.gather(*(self._work(endpoint) for _ in range(self.width)))
-        if self.stopped is not None:
-            raise self.stopped
-
-    async def _work(self, endpoint: Endpoint) -> None:
-        for request in self.waiting:
             try:
-                await self._one(endpoint, request)
+                await ask_all(endpoint, self.missing, lambda request: self._one(endpoint, request))
             except AuscultError as error:
-                self.stopped = self.stopped or _with_what_is_kept(error, self.journal)
-                endpoint.closing.set()
-            if endpoint.closing.is_set():
-                return
+                kept = f"{len(self.journal)} replies are kept in {self.journal.path}"
+                error.args = (f"{error}. {kept}; the same command asks for the others",)
+                raise
 
     async def _one(self, endpoint: Endpoint, request: Request) -> None:
         engine, sampling = self.engine, self.sampling
@@ -470,12 +458,6 @@ class _Call:
             del self.texts[place]
             if self.sampling.temperature > 0:
                 self.engine.watch(texts)
-
-
-def _with_what_is_kept(error: AuscultError, journal: Journal) -> AuscultError:
-    """The same error, told what a further run need not ask for again."""
-    error.args = (f"{error}. {len(journal)} replies are kept in {journal.path}; the same command asks for the others",)
-    return error
 
 
 def _beside(path: Path) -> list[Path]:

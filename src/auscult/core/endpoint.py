@@ -15,24 +15,26 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 
+from auscult.core.connection import Connection
 from auscult.core.errors import AuscultError, ConfigError
 from auscult.core.seeds import rng
-from auscult.rollouts.options import Server
 
 AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 that may pass."""
 MARK = "auscult-"
 """Our request ids begin so; a server that answers with another of ours has mixed up two requests."""
+T = TypeVar("T")
 
 
 class EndpointError(AuscultError):
@@ -80,15 +82,17 @@ class Spent:
 class Endpoint:
     """An open connection to a server, within one event loop."""
 
-    def __init__(self, options: Server, spent: Spent) -> None:
-        """Raises ConfigError when the environment lacks the API key."""
+    def __init__(self, options: Connection, spent: Spent, section: str) -> None:
+        """`section` is what its user calls these options, for the sentences. Raises ConfigError when the environment
+        lacks the API key."""
         self.options = options
+        self.section = section
         self.spent = spent
         self.closing = asyncio.Event()
         """Set when the call is to stop: nothing is sent any more."""
         self.revive: Callable[[], Awaitable[None]] | None = None
         """Called when the server does not know the model any more, which it may have lost in a restart."""
-        self._client = _client(options)
+        self._client = _client(options, section)
         self._reviving = asyncio.Lock()
         self._room = asyncio.Condition()
         self._promised = 0
@@ -123,7 +127,7 @@ class Endpoint:
                     await self.revive()
                 wait = 0.0
             if wait is None:
-                _hopeless(failure, self.options)
+                self._refuse(failure)
                 break
             if attempt < self.options.retries:
                 await self._pause(max(wait, self._backoff(seed, name, attempt)))
@@ -211,6 +215,18 @@ class Endpoint:
         wait = min(self.options.longest_wait, self.options.backoff * 2**attempt)
         return wait * rng(seed, "backoff", name, attempt).uniform(0.5, 1.0)
 
+    def _refuse(self, failure: Failure) -> None:
+        """Raises EndpointError for a refusal that every other request would meet too."""
+        url, section = self.options.url, self.section
+        if failure.reason in ("status_401", "status_403"):
+            raise EndpointError(
+                f"{url} refuses us ({failure.detail}); name the API key's variable in {section}.key_env"
+            )
+        if failure.reason == "status_404":
+            raise EndpointError(
+                f"{url} has no such model or address ({failure.detail}); mend {section}.model or {section}.url"
+            )
+
     async def _pause(self, seconds: float) -> None:
         """Waits, but not beyond the end of the call."""
         try:
@@ -220,14 +236,46 @@ class Endpoint:
             return
 
 
-def _client(options: Server) -> httpx.AsyncClient:
+async def ask_all(endpoint: Endpoint, requests: Iterable[T], one: Callable[[T], Awaitable[None]]) -> None:
+    """Awaits `one` of each request, as many at a time as the options say. When one raises an AuscultError nothing more
+    is begun, what is in flight is still awaited, and then the first such error is raised."""
+    waiting = iter(requests)
+    errors: list[AuscultError] = []
+
+    async def work() -> None:
+        for request in waiting:
+            try:
+                await one(request)
+            except AuscultError as error:
+                errors.append(error)
+                endpoint.closing.set()
+            if endpoint.closing.is_set():
+                return
+
+    await asyncio.gather(*(work() for _ in range(endpoint.options.concurrency)))
+    if errors:
+        raise errors[0]
+
+
+def run_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` to its end, in a thread of its own where the caller has an event loop already, as notebooks do."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(asyncio.run, work).result()
+
+
+def _client(options: Connection, section: str) -> httpx.AsyncClient:
     headers: dict[str, str] = {}
     if options.key_env is not None:
         key = os.environ.get(options.key_env)
         if not key:
             raise ConfigError(
-                f"the environment variable {options.key_env} is not set, which server.key_env names; put the API key "
-                "there, or set server.key_env null"
+                f"the environment variable {options.key_env} is not set, which {section}.key_env names; put the API "
+                f"key there, or set {section}.key_env null"
             )
         headers["Authorization"] = f"Bearer {key}"
     url = httpx.URL(options.url.rstrip("/") + "/")
@@ -249,16 +297,16 @@ def _parsed(response: httpx.Response, number: int) -> Answer | Failure:
         body = {"text": response.text}  # vLLM says in words that an adapter is loaded
     if not isinstance(body, dict):
         return Failure("cut_off", f"no JSON object: {response.text[:200]!r}", number)
-    return Answer(body, number)
+    return Answer(cast("dict[str, Any]", body), number)
 
 
 def _completion(answer: Answer) -> Answer | Failure:
     """The answer if it holds exactly one reply, whole."""
-    choices = answer.body.get("choices")
-    if not isinstance(choices, Sequence) or len(choices) != 1:
-        count = len(choices) if isinstance(choices, Sequence) else "no"
+    choices: Any = answer.body.get("choices")
+    if not isinstance(choices, list) or len(cast("list[Any]", choices)) != 1:
+        count = len(cast("list[Any]", choices)) if isinstance(choices, list) else "no"
         return Failure("cut_off", f"{count} choices instead of 1", answer.attempts)
-    choice = choices[0]
+    choice: Any = choices[0]
     try:
         whole = isinstance(choice["message"]["content"], str | None) and isinstance(choice["finish_reason"], str)
     except (TypeError, KeyError):
@@ -270,21 +318,18 @@ def _completion(answer: Answer) -> Answer | Failure:
     return answer
 
 
-def _hopeless(failure: Failure, options: Server) -> None:
-    """Raises EndpointError for a refusal that every other request would meet too."""
-    if failure.reason in ("status_401", "status_403"):
-        raise EndpointError(
-            f"{options.url} refuses us ({failure.detail}); name the API key's variable in server.key_env"
-        )
-    if failure.reason == "status_404":
-        raise EndpointError(f"{options.url} has no such model or address ({failure.detail}); mend server.model or url")
-
-
 def used(body: Mapping[str, Any], most: int) -> int:
     """Tokens as the server counted them; the most that there can be when it does not say."""
-    usage = body.get("usage")
-    total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
-    return total if isinstance(total, int) else most
+    total = usage(body, "total_tokens")
+    return most if total is None else total
+
+
+def usage(body: Mapping[str, Any], what: str) -> int | None:
+    """Tokens of one kind (`total_tokens`, `prompt_tokens`, `completion_tokens`) as the server counted them; None when
+    it does not say."""
+    counted: Any = body.get("usage")
+    number = cast("dict[str, Any]", counted).get(what) if isinstance(counted, dict) else None
+    return number if isinstance(number, int) else None
 
 
 def _retry_after(response: httpx.Response) -> float:
