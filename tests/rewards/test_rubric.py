@@ -119,7 +119,7 @@ def test_a_function_with_trls_signature_sees_a_group_at_once() -> None:
     ("rewards", "message"),
     [
         ({"choise": 1.0}, "did you mean 'choice'"),
-        ({"zzzz": 1.0}, "there are choice"),
+        ({"zzzz": 1.0}, "there are balance"),
         ({"rubric": 1.0}, "there is no reward 'rubric'"),
         ({}, "at least one reward"),
         ({"choice": "1"}, "give it a number"),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import fmean, pstdev
@@ -112,6 +112,17 @@ def statistics(groups: Sequence[Group]) -> dict[str, float]:
         figures[f"reward/{name}/flat_groups"] = fmean(len(set(values)) < 2 for values in known)
     figures["reward/ungraded"] = figures["reward/total/ungraded"]
     return figures
+
+
+def flat_parts(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Parts that taught nothing in the steps whose metrics `rows` are: their values differed within no group."""
+    shares: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in row.items():
+            name = key.removeprefix("reward/").removesuffix("/flat_groups")
+            if key == f"reward/{name}/flat_groups" and name not in _TAKEN:
+                shares.setdefault(name, []).append(value)
+    return [name for name, flat in shares.items() if min(flat) == 1.0]
 
 
 def _part(name: str, entry: object) -> Part:
