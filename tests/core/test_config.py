@@ -202,7 +202,8 @@ def test_a_mistyped_key_names_its_file_and_the_nearest():
         ({"name": "x", "seed": True}, [], ["`seed` is true, but must be a whole number"]),
         ({"name": "x", "kl": True}, [], ["`kl` is true, but must be a number or null"]),
         ({"name": "x", "seed": 1.0}, [], ["`seed` is 1.0"]),
-        ({"name": "x", "seed": {"deep": 1}}, [], ["`seed` is {'deep': 1}, but must be a whole number"]),
+        ({"name": "x", "seed": {"deep": 1}}, [], ["`seed` is {deep: 1}, but must be a whole number"]),
+        ({"name": "x", "seed": [None, True, "a"]}, [], ["`seed` is [null, true, 'a'], but must be a whole number"]),
         ({"name": "x", "seed": "1"}, [], ["`seed` is '1'"]),
         ({"name": "x", "kl": float("nan")}, [], ["`kl` is nan, but must be a number or null"]),
         ({"name": "x", "train": None}, [], ["`train` is null, but must be a section"]),
@@ -210,6 +211,12 @@ def test_a_mistyped_key_names_its_file_and_the_nearest():
         ({"name": "x", "train": {"betas": [1]}}, [], ["`train.betas` has 1 entries, but must have 2"]),
         ({"name": "x", "train": {"targets": "qv"}}, [], ["`train.targets` is 'qv', but must be a list"]),
         ({"name": "x", "weights": {"form": "much"}}, [], ["`weights.form` is 'much'"]),
+        (
+            {"name": "x"},
+            ["--weights", "[form]"],
+            ["`weights` is ['form'], but must be `name: value` lines, each value a number; for example {correct: 1.0,"],
+        ),
+        ({"name": "x"}, ["--rewards", "choice"], ["`rewards` is 'choice', but", "lines; for example {choice: 1.0}"]),
         ({"name": "x", "parts": [{"size": 1}, {"sise": 1}]}, [], ["no setting `parts.1.sise`"]),
         ({"name": "x"}, ["--train.policy", "cut"], ["the command line", "'cut', but must be error | trim | chunk"]),
         ({"name": "x"}, ["--train.steps", "0"], ["the command line: `train`: steps must be at least 1"]),
@@ -249,7 +256,8 @@ def test_a_plug_in_is_chosen_by_name_and_kept_by_name():
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ({}, "`data.source` is missing; there is digits, hollow, scenes"),
+        ({}, "`data.source` is missing; name one of digits, hollow, scenes"),
+        ({"data": "scenes"}, "`data` is 'scenes', but must be a section {source: NAME, ...}"),
         ({"data": {"source": "scene"}}, "`data.source` is 'scene', did you mean `scenes`?"),
         ({"data": {"source": "scenes", "secnds": 1}}, "`data.secnds`, did you mean `data.seconds`?"),
         ({"data": {"source": "digits"}}, "`data.root` is missing"),
@@ -320,7 +328,38 @@ def test_values_that_do_not_go_together_are_blamed_on_all_who_set_them(low: str,
 
 def test_a_plug_in_that_does_not_load_is_named(tmp_path: Path):
     (tmp_path / "plugged" / "torn.py").write_text("import nowhere_at_all")
+    (tmp_path / "plugged" / "script.py").write_text("raise SystemExit(3)")
     assert "plugged.torn does not load (ModuleNotFoundError" in refusal(Listening, {"data": {"source": "torn"}})
+    assert "plugged.script does not load (SystemExit" in refusal(Listening, {"data": {"source": "script"}})
+
+
+def test_a_plug_in_that_does_not_load_is_in_nobody_elses_way(tmp_path: Path):
+    (tmp_path / "plugged" / "torn.py").write_text("def torn(")
+    values = {"data": {"source": "scenes"}}
+    assert build(Listening, values, {"data.seconds": "1"}).data.seconds == 1  # pyright: ignore
+    assert [option.key for option in describe(Listening, values)][:2] == ["data.source", "data.limit"]
+    assert "did you mean `--data.seconds`?" in refusal(Listening, values, "--data.secnds", "1")
+
+
+@dataclass(frozen=True)
+class Address:
+    url: str
+    port: int = 80
+
+
+@dataclass(frozen=True)
+class Stages:
+    server: Address | None = None
+    first: Annotated[Source, Plugin("source", "plugged")] | None = None
+
+
+def test_nothing_is_required_of_a_section_that_is_off():
+    shown = {option.key: option.value for option in describe(Stages)}
+    assert shown == {"server": None, "server.url": None, "server.port": 80, "first": None, "first.source": None}
+    for values in ({"server": {"port": 1}, "first": {"source": "digits"}}, {"server": {}, "first": {}}):
+        on = {option.key: option.value for option in describe(Stages, values)}
+        assert on["server.url"] is MISSING
+        assert MISSING in (on["first.source"], on.get("first.root"))
 
 
 def test_help_lists_what_the_command_line_chose_with_its_values():
@@ -387,8 +426,11 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: Any):
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("a: 1\na: 2", "`a` is given twice"), ("1: a", "`1` is not text"), ("a: [", "not YAML"), ("- a", "`key: value`"),
-     ("!!python/object:os.system {}", "not YAML")],
+    [("a: 1\na: 2", "line 2, column 1: the key `a` is given twice"), ("1: a", "`1` is not text"),
+     ("- a", "`key: value`"),
+     ("a: [", "line 1, column 5: while parsing a flow node, expected the node content, but found '<stream end>'; corr"),
+     ("b: 1\na: {b: 1\nc: [", "line 3, column 2: while parsing a flow mapping that begins in line 2, expected ','"),
+     ("a: b\x00", "character number 5 ('\\x00')"), ("!!python/object:os.system {}", "not YAML")],
 )  # fmt: skip
 def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, text: str, part: str):
     path = tmp_path / "toy.yaml"
@@ -396,6 +438,7 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, text: str, part: 
     with pytest.raises(ConfigError, match=r"toy\.yaml") as caught:
         read_yaml(path)
     assert part in str(caught.value)
+    assert "unicode string" not in str(caught.value)
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path):

@@ -75,7 +75,7 @@ def test_another_configuration_is_refused_with_the_keys_that_differ(tmp_path: Pa
     said = str(caught.value)
     assert "train.lr is 0.0001 there and 0.0002 here" in said
     assert "train.betas" in said
-    assert "grpo.size is 'not set' there and 8 here" in said
+    assert "grpo.size is not set there and 8 here" in said
     assert "train.steps" not in said
     assert "--out another" in said
     assert "--overwrite" in said

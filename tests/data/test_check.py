@@ -109,7 +109,7 @@ def test_a_recording_that_is_missing_costs_every_row_that_needs_it(folder: Path)
     found = report(folder, *({**ROW, "id": str(n), "question": f"{n}?", "audio": "no.wav"} for n in range(10)))
     assert found.reasons == {"missing": 10}
     assert found.recordings == 1
-    assert "    and 7 more" in found.lines()
+    assert "    and 7 more (--json lists all)" in found.lines()
 
 
 def test_decoding_finds_what_headers_do_not_tell(folder: Path) -> None:
@@ -174,6 +174,7 @@ def test_sources(folder: Path, testdata: Path) -> None:
     digits = check(Digits(root=str(testdata / "fsdd"), heldout=100), decode=True)
     assert (digits.rows, digits.problems, digits.majority) == (100, (), 0.1)
     assert digits.notes == ("the train split never ends and was left out",)
+    assert any(line.startswith("recordings  100 made in memory") for line in digits.lines())
 
 
 def test_a_source_with_unusable_media_is_checked_to_its_end(folder: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Sample, Turn
 from auscult.data import jsonl
+from auscult.data.check import check
 from auscult.data.sources.jsonl import Source
 
 words = st.text(min_size=1, max_size=20).filter(str.strip)
@@ -92,7 +93,7 @@ def test_blank_lines_and_line_separators_inside_of_texts(tmp_path: Path) -> None
         ({**COMPACT, "audio": "https://example.org/a.wav"}, "download it"),
         ({**COMPACT, "audio": "DATA:audio/wav;base64,UklG"}, "download it"),
         ({**COMPACT, "audio": {"audio": "a.wav", "start": -1}}, "`start` is -1"),
-        ({**COMPACT, "audio": {"audio": "a.wav", "end": True}}, "`end` is True"),
+        ({**COMPACT, "audio": {"audio": "a.wav", "end": True}}, "`end` is true"),
         ({**COMPACT, "audio": {"audio": "a.wav", "end": 10**400}}, "`end` is 1000"),
         ({**COMPACT, "audio": "a\0.wav"}, "`audio` holds a zero character"),
         ({**COMPACT, "audio": {"audio": "a.wav", "sha256": "ABC"}}, "`sha256`"),
@@ -125,6 +126,22 @@ def test_errors_name_file_line_and_key(tmp_path: Path, row: object, said: str) -
     with pytest.raises(DataError, match=said) as caught:
         jsonl.read(path)
     assert str(caught.value).startswith(f"{path}:2: ")
+
+
+def test_all_bad_rows_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    rows = [COMPACT, {**COMPACT, "id": "2", "answr": "dog"}, "{", {**COMPACT, "id": "3"}, {**COMPACT, "id": "3"}]
+    path = rows_of(tmp_path / "my rows.jsonl", *rows)
+    with pytest.raises(DataError, match=r"my rows\.jsonl: 3 of 5 rows cannot be used, first: .*:2: unknown") as caught:
+        jsonl.read(path)
+    assert str(caught.value).endswith(f"; to see all of them: auscult data check '{path}'")
+    reasons = check(path).reasons
+    assert reasons["bad_row"] + reasons["duplicate_id"] == 3
+
+
+def test_media_are_named_as_the_row_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows_of(tmp_path / "a.jsonl", {**COMPACT, "audio": "clips/a.wav"}, {**COMPACT, "id": "2", "audio": "./clips/a.wav"})
+    assert {sample.media for sample in jsonl.read("a.jsonl")} == {(Audio("clips/a.wav"),)}
 
 
 def test_files_that_hold_nothing(tmp_path: Path) -> None:
@@ -208,4 +225,9 @@ def test_a_sample_without_an_answer_is_no_training_sample(tmp_path: Path) -> Non
     path = rows_of(tmp_path / "a.jsonl", COMPACT, {**FULL, "answers": [], "group": "b"})
     other = questions(tmp_path / "b.jsonl", 2, "c", first=10)
     with pytest.raises(DataError, match="sample '2' has no answer"):
+        Source(root=str(path), heldout=str(other)).split("train", 0)
+    rows_of(path, COMPACT, {**FULL, "answers": []}, {**FULL, "answers": [], "id": "3"})
+    with pytest.raises(
+        DataError, match=r"2 of 3 rows cannot be used, first: .*:2: sample '2' .* data check .*a\.jsonl"
+    ):
         Source(root=str(path), heldout=str(other)).split("train", 0)

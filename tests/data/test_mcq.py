@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Sample
+from auscult.data.check import check
 from auscult.data.sources.mcq import Source, pull_choices, read
 
 ROW = {"id": "1", "sound": "a.wav", "question": "<sound> How many?", "answer": "3 sounds"}
@@ -164,6 +165,14 @@ def test_errors_name_file_and_row(tmp_path: Path, changes: dict[str, Any], said:
     with pytest.raises(DataError, match=said) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}[1]")
+
+
+def test_all_bad_rows_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    path = file(tmp_path, ROW, 3, {**ROW, "id": "2", "sond": "a.wav"})
+    with pytest.raises(DataError, match="2 of 3 rows cannot be used, first: ") as caught:
+        read(path, Path("clips"))
+    assert str(caught.value).endswith(f"to see all of them: auscult data check {path} --audio clips")
+    assert [problem.row for problem in check(path).problems if problem.reason == "bad_row"] == ["1", "2"]
 
 
 def test_files_that_are_no_list(tmp_path: Path) -> None:

@@ -25,14 +25,14 @@ import pkgutil
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
 from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from auscult.core.errors import ConfigError
-from auscult.core.yaml12 import parse_yaml
+from auscult.core.yaml12 import flow, parse_yaml
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -43,7 +43,7 @@ def loaded(module: str) -> ModuleType:
     """The module of a plug-in, which may be anybody's file; whatever goes wrong in it is a ConfigError."""
     try:
         return importlib.import_module(module)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # a script may end itself when it is loaded
         raise ConfigError(
             f"{module} does not load ({type(problem).__name__}: {problem}); mend or remove the file"
         ) from problem
@@ -213,7 +213,9 @@ class _Build:
         if isinstance(_leaf(key, value)[1], _Typed):  # `--seed.deep 1`, where `seed` is no section
             raise self.unknown(key, value)
         hint = "; quote it, if text is meant" if str in members and not isinstance(value, list | dict) else ""
-        raise ConfigError(f"{self.where(key)}: `{key}` is {_shown(value)}, but must be {_name(kind)}{hint}")
+        if isinstance(default, Mapping) and default:
+            hint = f"; for example {flow(default)}"
+        raise ConfigError(f"{self.where(key)}: `{key}` is {flow(value)}, but must be {_name(kind)}{hint}")
 
     def accepted(self, kind: Any, value: Any, key: str, default: Any) -> Any:
         """`value`, whose outermost layer fits `kind`, with all inside of it converted too."""
@@ -249,8 +251,8 @@ class _Build:
             name = plugin.name_of(default)
         known = plugin.names()
         if name not in known:
-            problem = "is missing" if name is None else f"is {_shown(name)}{_nearest(str(name), known)}"
-            raise ConfigError(f"{self.where(inside)}: `{inside}` {problem}; there is {', '.join(known)}")
+            problem = "is missing" if name is None else f"is {flow(name)}{_nearest(str(name), known)}"
+            raise ConfigError(f"{self.where(inside)}: `{inside}` {problem}; name one of {', '.join(known)}")
         chosen = plugin.find(name, base)
         foreign = [_join(key, other) for other in value if other not in (*_hints(chosen), plugin.key)]
         left = [other for other in foreign if self.where(other) != SHELL]
@@ -320,7 +322,9 @@ def _plain(kind: Any, value: Any) -> Any:
 def describe(cls: type, values: Values | None = None, overrides: Mapping[str, str] | None = None) -> list[Option]:
     """Every setting of `cls`, in order; `values` (a recipe) and `overrides` say what they are and which plug-ins are
     meant. Raises ConfigError for an override that is not YAML, or sets a key below a value."""
-    return list(_options(cls, _laid_over(values or {}, overrides or {}, "the recipe"), "", None))
+    options = list(_options(cls, _laid_over(values or {}, overrides or {}, "the recipe"), "", None))
+    off = tuple(f"{option.key}." for option in options if option.value is None)  # there nothing must be set
+    return [replace(one, value=None) if one.value is MISSING and one.key.startswith(off) else one for one in options]
 
 
 def _options(cls: type, values: Values, prefix: str, base: Any) -> Iterator[Option]:
@@ -448,8 +452,10 @@ _NAMES = {
 
 def _name(kind: Any) -> str:
     """A type in words."""
-    base, _ = _unwrap(kind)
+    base, plugin = _unwrap(kind)
     origin, arguments = get_origin(base), get_args(base)
+    if plugin is not None:
+        return f"a section {{{plugin.key}: NAME, ...}}"
     if origin in (Union, UnionType):
         return " or ".join(map(_name, arguments))
     if origin is Literal:
@@ -457,13 +463,14 @@ def _name(kind: Any) -> str:
     if origin is tuple:
         return f"a list [{', '.join('...' if part is Ellipsis else _name(part) for part in arguments)}]"
     if origin in (dict, Mapping):
-        return f"a mapping of names, each to {_name(arguments[1])}"
+        inner = arguments[1]
+        return "`name: value` lines" if inner is Any else f"`name: value` lines, each value {_name(inner)}"
     return _NAMES.get(base, "a section")
 
 
 def _mapping(value: Any, key: str, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: {f'`{key}`' if key else 'it'} is {_shown(value)}, but must be `key: value` lines")
+        raise ConfigError(f"{where}: {f'`{key}`' if key else 'it'} is {flow(value)}, but must be `key: value` lines")
     return dict(cast(Values, value))
 
 
@@ -471,11 +478,6 @@ def _nearest(key: str, known: Sequence[str], dashes: str = "") -> str:
     """`, did you mean X?`, or nothing. A key without its section (`lr` for `train.lr`) is found by its last name."""
     close = difflib.get_close_matches(key, known, n=1) or [other for other in known if other.endswith(f".{key}")]
     return f", did you mean `{dashes}{close[0]}`?" if close else ""
-
-
-def _shown(value: Any) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _join(prefix: str, name: str) -> str:

@@ -37,7 +37,7 @@ from typing import IO, Any, NamedTuple, Self, cast
 import numpy as np
 
 from auscult.core.errors import AuscultError, RunError
-from auscult.core.yaml12 import dump_yaml, read_yaml
+from auscult.core.yaml12 import dump_yaml, flow, read_yaml
 
 ASIDE = ".tmp-"
 """Begins the name of what is not finished; nobody reads it."""
@@ -383,9 +383,11 @@ def _same(path: Path, config: Mapping[str, Any]) -> None:
     differ = [key for key in {**there, **here} if key not in there or key not in here or there[key] != here[key]]
     if not differ:
         return
-    shown = [
-        f"{key} is {there.get(key, 'not set')!r} there and {here.get(key, 'not set')!r} here" for key in differ[:5]
-    ]
+
+    def told(side: Mapping[str, Any], key: str) -> str:
+        return flow(side[key]) if key in side else "not set"
+
+    shown = [f"{key} is {told(there, key)} there and {told(here, key)} here" for key in differ[:5]]
     more = f", and {len(differ) - 5} more" if len(differ) > 5 else ""
     raise RunError(
         f"{path} was made with another configuration: {'; '.join(shown)}{more}. "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from yaml.reader import ReaderError
 
 from auscult.core.errors import ConfigError
 
@@ -68,7 +69,19 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date such as 2026-13-01, tagged by hand
-        raise ConfigError(f"{where} is not YAML that can be read: {' '.join(str(problem).split())}") from problem
+        raise ConfigError(f"{where} is not YAML that can be read: {_said(problem)}; correct it there") from problem
+
+
+def _said(problem: yaml.YAMLError | ValueError) -> str:
+    """What PyYAML says, with the place, but without the name that it gives to any text and the text itself."""
+    if isinstance(problem, yaml.MarkedYAMLError) and problem.problem_mark is not None:
+        mark, begun = problem.problem_mark, problem.context_mark
+        since = f" that begins in line {begun.line + 1}" if begun and begun.line < mark.line else ""
+        context = f"{problem.context}{since}, " if problem.context else ""
+        return f"line {mark.line + 1}, column {mark.column + 1}: {context}{problem.problem}"
+    if isinstance(problem, ReaderError):
+        return f"character number {problem.position + 1} ({chr(problem.character)!a}) stands in no YAML"
+    return " ".join(str(problem).split())
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -81,6 +94,22 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}, but must hold `key: value` lines")
     return cast("dict[str, Any]", values or {})
+
+
+def flow(value: Any, most: int = 60) -> str:
+    """A value in a sentence: on one line as YAML has it, texts in quotes, cut after `most` characters."""
+    text = _flow(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _flow(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_flow(inner)}' for key, inner in cast('Mapping[Any, Any]', value).items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, cast('list[Any]', value)))}]"
+    return repr(value)
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:

@@ -119,7 +119,7 @@ class Report:
     channels: Mapping[int, int]
     """Recordings by number of channels."""
     containers: Mapping[str, int]
-    """Recordings by file format."""
+    """Recordings by file format; `memory` for those that a source makes."""
     images: Mapping[str, int]
     """Different image files that could be opened, by format."""
     problems: tuple[Problem, ...]
@@ -148,7 +148,9 @@ class Report:
         yield f"groups      {self.groups}"
         looked = "decoded" if self.decoded else "headers read"
         if self.recordings or not self.images:
-            yield f"recordings  {self.recordings} files ({looked}): {_listed(self.containers)}"
+            made = self.containers.get("memory", 0) == self.recordings > 0
+            files = "made in memory" if made else f"files ({looked}): {_listed(self.containers)}"
+            yield f"recordings  {self.recordings} {files}"
             yield f"            rates {_listed(self.rates, ' Hz')}; channels {_listed(self.channels)}"
         if self.images:
             yield f"images      {sum(self.images.values())} files ({looked}): {_listed(self.images)}"
@@ -176,7 +178,7 @@ class Report:
             examples = [problem for problem in self.problems if problem.reason == reason]
             yield from (f"    {problem.message}" for problem in examples[:SHOWN])
             if count > SHOWN:
-                yield f"    and {count - SHOWN} more"
+                yield f"    and {count - SHOWN} more (--json lists all)"
 
 
 @dataclass(frozen=True, slots=True)

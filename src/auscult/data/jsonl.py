@@ -24,6 +24,7 @@ from typing import Any
 from auscult.core.errors import DataError
 from auscult.core.runs import write_text
 from auscult.core.types import Frames, Image, Media, Sample, Turn
+from auscult.core.yaml12 import flow
 from auscult.data import rows
 from auscult.data.source import Row
 
@@ -52,7 +53,8 @@ def write(path: Path | str, samples: Iterable[Sample]) -> int:
 
 
 def read(path: Path | str) -> list[Sample]:
-    """All samples of a file. Raises DataError with file, line and key for the first row that cannot be used."""
+    """All samples of a file. Raises DataError with file, line and key for the first row that cannot be used, and with
+    the number of such rows."""
     return [row.sample for row in read_rows(Path(path))]
 
 
@@ -60,11 +62,17 @@ def read_rows(path: Path) -> list[Row]:
     """All samples of a file with the lines on which they stand. Raises DataError as `read` does."""
     seen: set[str] = set()
     found: list[Row] = []
+    bad: list[DataError] = []
     for number, text in lines(path):
         where = f"{path}:{number}"
-        sample = sample_of(rows.load_json(text, where), where, path.parent)
-        _check(sample, where, seen)
-        found.append(Row(where, sample))
+        try:
+            sample = sample_of(rows.load_json(text, where), where, path.parent)
+            _check(sample, where, seen)
+        except DataError as error:
+            bad.append(error)
+        else:
+            found.append(Row(where, sample))
+    rows.refuse_bad(bad, len(found) + len(bad), str(path))
     if not found:
         raise DataError(f"{path}: no rows; write one sample a line")
     return found
@@ -120,7 +128,7 @@ def _turn(value: Any, where: str, folder: Path) -> Turn:
     rows.check_keys(row, ("role", "content"), where)
     role, content = rows.required(row, "role", where), rows.required(row, "content", where)
     if role not in ROLES:
-        raise DataError(f"{where}: `role` is {role!r}; write one of {', '.join(ROLES)}")
+        raise DataError(f"{where}: `role` is {flow(role)}; write one of {', '.join(ROLES)}")
     parts = [content] if isinstance(content, str) else content
     if not isinstance(parts, list) or not parts:
         raise DataError(f"{where}: `content` is neither text nor a list of texts and media; correct it")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
+import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Image, Sample
+from auscult.core.yaml12 import flow
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -135,7 +136,7 @@ def _file(row: Mapping[str, Any], key: str, where: str, folder: Path) -> str:
         raise DataError(f"{where}: `{key}` is the address {path[:80]}; download it and name the file")
     if "\0" in path:
         raise DataError(f"{where}: `{key}` holds a zero character, which no file name has; correct it")
-    return os.path.join(folder, path)
+    return str(folder / path)
 
 
 def _digest(row: Mapping[str, Any], where: str) -> str | None:
@@ -149,7 +150,7 @@ def _seconds(value: Any, key: str, where: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
-        raise DataError(f"{where}: `{key}` is {value!r:.40} instead of seconds from 0 on; write a number")
+        raise DataError(f"{where}: `{key}` is {flow(value)} instead of seconds from 0 on; write a number")
     return float(value)
 
 
@@ -161,6 +162,18 @@ def _kind(value: Any) -> str:
 def _guess(key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, list(known), 1)
     return f" (did you mean `{near[0]}`?)" if near else ""
+
+
+def refuse_bad(bad: Sequence[DataError], count: int, *check: str) -> None:
+    """Raises the first of the `bad` rows, if any; with others it says how many of the `count` rows they are, and how to
+    see them: `check` are the arguments with which `auscult data check` lists them all, the file first."""
+    if len(bad) > 1:
+        raise DataError(
+            f"{check[0]}: {len(bad)} of {count} rows cannot be used, first: {bad[0]}; "
+            f"to see all of them: {shlex.join(['auscult', 'data', 'check', *check])}"
+        ) from bad[0]
+    if bad:
+        raise bad[0]
 
 
 def flaws(sample: Sample) -> list[tuple[str, str]]:

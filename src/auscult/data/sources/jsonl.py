@@ -14,6 +14,7 @@ from pathlib import Path
 from auscult.core.errors import DataError
 from auscult.core.types import Sample
 from auscult.data import jsonl, source
+from auscult.data.rows import refuse_bad
 from auscult.data.splits import assert_disjoint, group_of, split_groups
 
 
@@ -24,7 +25,7 @@ class Source(source.Written):
     root: str
     """The JSONL file; all of its samples are for training when `heldout` is given."""
     heldout: str | None = None
-    """The JSONL file of held-out samples; None splits `root`."""
+    """The JSONL file of held-out samples; null splits `root`."""
     heldout_share: float = 0.1
     """Share of the groups of `root` that is held out; of no effect when `heldout` is given."""
 
@@ -37,9 +38,12 @@ class Source(source.Written):
         train, heldout = self._sides(seed)
         assert_disjoint((row.sample for row in train), (row.sample for row in heldout))
         chosen = train if name == "train" else heldout
-        for row in chosen:
-            if not row.sample.answers:
-                raise DataError(f"{row.where}: sample {row.sample.id!r} has no answer; add it, or remove the row")
+        unanswered = [
+            DataError(f"{row.where}: sample {row.sample.id!r} has no answer; add it, or remove the row")
+            for row in chosen
+            if not row.sample.answers
+        ]
+        refuse_bad(unanswered, len(chosen), *self.checked(name))
         return chosen
 
     def checked(self, name: source.Split) -> tuple[str, ...]:

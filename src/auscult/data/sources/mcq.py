@@ -31,6 +31,7 @@ from typing import Any, Literal
 from auscult.core.answer import read_answer
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Sample, Turn
+from auscult.core.yaml12 import flow
 from auscult.data import rows, source
 from auscult.data.splits import assert_disjoint, group_of, split_groups
 
@@ -93,30 +94,40 @@ class Source(source.Written):
 
 
 def read(path: Path, audio_root: Path | None = None, group: str = "") -> list[tuple[source.Row, bool]]:
-    """All rows of a file, each with whether it is a benchmark's. Raises DataError for the first unusable row."""
+    """All rows of a file, each with whether it is a benchmark's. Raises DataError for the first unusable row, with the
+    number of such rows."""
     seen: set[str] = set()
     found: list[tuple[source.Row, bool]] = []
+    bad: list[DataError] = []
     for where, number, row in items(path):
-        sample = sample_of(row, where, number, audio_root or path.parent, group)
-        for _, sentence in [] if is_benchmark(row) else rows.flaws(sample):
-            raise DataError(f"{where}: {sentence}")
-        if not sample.answers:
-            raise DataError(f"{where}: no `answer`; add it")
-        if sample.id in seen:
-            raise DataError(f"{where}: the id {sample.id!r} occurs twice; give each row its own")
-        seen.add(sample.id)
-        found.append((source.Row(where, sample, _key(row)), is_benchmark(row)))
+        try:
+            sample = sample_of(row, where, number, audio_root or path.parent, group)
+            _check(sample, where, seen, benchmark=is_benchmark(row))
+        except DataError as error:
+            bad.append(error)
+        else:
+            found.append((source.Row(where, sample, _key(row)), is_benchmark(row)))
+    rows.refuse_bad(bad, len(found) + len(bad), str(path), *(["--audio", str(audio_root)] if audio_root else []))
     return found
 
 
-def items(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """The rows of the list: where each stands (`data.json[3]`), its number, and the row."""
+def _check(sample: Sample, where: str, seen: set[str], *, benchmark: bool) -> None:
+    for _, sentence in [] if benchmark else rows.flaws(sample):
+        raise DataError(f"{where}: {sentence}")
+    if not sample.answers:
+        raise DataError(f"{where}: no `answer`; add it")
+    if sample.id in seen:
+        raise DataError(f"{where}: the id {sample.id!r} occurs twice; give each row its own")
+    seen.add(sample.id)
+
+
+def items(path: Path) -> Iterator[tuple[str, int, Any]]:
+    """The rows of the list: where each stands (`data.json[3]`), its number, and the row as it is there."""
     value = rows.load_json(rows.read_text(path), str(path))
     if not isinstance(value, list) or not value:
         raise DataError(f"{path}: not a JSON list of rows; write [{{...}}, ...]")
     for number, row in enumerate(value):
-        where = f"{path}[{number}]"
-        yield where, number, rows.mapping(row, where)
+        yield f"{path}[{number}]", number, row
 
 
 def is_benchmark(row: dict[str, Any]) -> bool:
@@ -126,8 +137,9 @@ def is_benchmark(row: dict[str, Any]) -> bool:
     )
 
 
-def sample_of(row: dict[str, Any], where: str, number: int, audio_root: Path, group: str = "") -> Sample:
+def sample_of(value: Any, where: str, number: int, audio_root: Path, group: str = "") -> Sample:
     """A sample from one row of any kind. Raises DataError for what does not have the shape of a row."""
+    row = rows.mapping(value, where)
     sounds = _sounds(row, where, audio_root)
     if row.get("conversations") is not None:
         _refuse(row, ("question", "answer"), "conversations", where)
@@ -193,7 +205,7 @@ def _conversation(value: Any, where: str) -> tuple[list[tuple[Role, str]], str |
         rows.check_keys(turn, ("from", "value"), there)
         speaker = rows.required(turn, "from", there)
         if not isinstance(speaker, str) or speaker not in SPEAKERS:
-            raise DataError(f"{there}: `from` is {speaker!r}; write one of {', '.join(SPEAKERS)}")
+            raise DataError(f"{there}: `from` is {flow(speaker)}; write one of {', '.join(SPEAKERS)}")
         turns.append((SPEAKERS[speaker], rows.text(rows.required(turn, "value", there), "value", there)))
     reply = turns.pop()[1] if turns[-1][0] == "assistant" else None
     if not turns or turns[-1][0] != "user":
