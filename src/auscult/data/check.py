@@ -28,7 +28,7 @@ from auscult.core.errors import DataError, MediaError
 from auscult.core.types import Audio, Frames, Image, Sample, Turn
 from auscult.data import jsonl, rows
 from auscult.data.folders import walk
-from auscult.data.source import Source, Written
+from auscult.data.source import Row, Source, Written
 from auscult.data.sources import mcq, sounds
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import group_of
@@ -224,6 +224,18 @@ def check(
     problems.sort(key=lambda problem: places[problem.file, problem.row])
     name = str(target) if not isinstance(target, Source) else type(target).__module__
     return _report(name, kind, decode, found, seen, problems, notes)
+
+
+def read(target: Path | str, audio_root: Path | None = None) -> tuple[list[Row], tuple[str, ...]]:
+    """The samples in what can be checked, and sentences about what was left out; their media are not looked at.
+
+    Raises DataError as `check` does.
+    """
+    _, found, notes = _rows(target, audio_root)
+    bad = sum(row.sample is None for row in found)
+    if bad:
+        notes += (f"{target}: {bad} rows are no samples and were left out; `auscult data check` lists them",)
+    return [Row(row.where, row.sample) for row in found if row.sample], notes
 
 
 def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, list[_Row], tuple[str, ...]]:
