@@ -4,7 +4,8 @@ A reward is named `package.module:function` or `./file.py:function`. The file is
 that names it, then in the working directory; on the command line, in the working directory. It is a function
 `(sample, rollout) -> float | None`, with keyword-only options if it likes. A function that has a parameter called
 `completions` has TRL's signature instead, `f(prompts, completions, **columns) -> list[float | None]`; it is called once
-per group and sees completions as plain strings.
+per group and sees completions as plain strings. One that has a parameter called `rollouts` is called once per group,
+too: `(sample, rollouts) -> list[float | None]`.
 
 What a function of a user's does wrong becomes a RewardError that names it and the sample; nothing it returns is
 believed unchecked, because one NaN among the rewards ruins a whole group.
@@ -19,7 +20,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from numbers import Real
@@ -78,13 +79,16 @@ def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, An
     _check_options(name, parameters, options, takes_any)
     bound = partial(function, **options)
     if "completions" not in parameters:
+        whole = "rollouts" in parameters
         try:
             inspect.signature(bound).bind(None, None)
         except TypeError as error:
             raise ConfigError(
-                f"reward {name!r} cannot be called as (sample, rollout): {error}; give its other arguments as kwargs "
-                f"in the recipe"
+                f"reward {name!r} cannot be called as (sample, rollout{'s' * whole}): {error}; give its other "
+                f"arguments as kwargs in the recipe"
             ) from error
+        if whole:
+            return lambda sample, rollouts: _batch(name, lambda: bound(sample, rollouts), sample, len(rollouts))
         return lambda sample, rollouts: [_one(name, bound, sample, rollout) for rollout in rollouts]
     needed = {
         key
@@ -98,7 +102,12 @@ def for_groups(name: str, function: Callable[..., Any], options: Mapping[str, An
             f"parameter or give it a value as kwargs in the recipe"
         )
     columns = [key for key in _COLUMNS if key not in options and (takes_any or key in parameters)]
-    return lambda sample, rollouts: _batch(name, bound, columns, sample, rollouts)
+
+    def batch(sample: Sample, rollouts: Sequence[Rollout]) -> Graded:
+        arguments = {column: [_COLUMNS[column](sample, rollout) for rollout in rollouts] for column in columns}
+        return _batch(name, lambda: bound(**arguments), sample, len(rollouts))
+
+    return batch
 
 
 _COLUMNS: dict[str, Callable[[Sample, Rollout], Any]] = {
@@ -132,21 +141,18 @@ def _one(name: str, function: Callable[..., Any], sample: Sample, rollout: Rollo
     return _checked(name, sample, value)
 
 
-def _batch(
-    name: str, function: Callable[..., Any], columns: Iterable[str], sample: Sample, rollouts: Sequence[Rollout]
-) -> Graded:
-    arguments = {column: [_COLUMNS[column](sample, rollout) for rollout in rollouts] for column in columns}
+def _batch(name: str, grade: Callable[[], object], sample: Sample, count: int) -> Graded:
     try:
-        values: object = function(**arguments)
+        values = grade()
     except AuscultError:
         raise
     except Exception as error:  # a user's function may raise anything
         raise _failed(name, sample, error) from error
     listed = cast("Sequence[object]", values) if isinstance(values, list | tuple) else None
-    if listed is None or len(listed) != len(rollouts):
+    if listed is None or len(listed) != count:
         found = f"{len(listed)} values" if listed is not None else f"a {type(cast(object, values)).__name__}"
         raise RewardError(
-            f"reward {name!r} was given {len(rollouts)} completions of sample {sample.id!r} and returned {found}; "
+            f"reward {name!r} was given {count} completions of sample {sample.id!r} and returned {found}; "
             f"make it return a list with one number or None per completion"
         )
     return [_checked(name, sample, value) for value in listed]
