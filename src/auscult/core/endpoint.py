@@ -306,7 +306,7 @@ def _completion(answer: Answer) -> Answer | Failure:
     if not isinstance(choices, list) or len(cast("list[Any]", choices)) != 1:
         count = len(cast("list[Any]", choices)) if isinstance(choices, list) else "no"
         return Failure("cut_off", f"{count} choices instead of 1", answer.attempts)
-    choice: Any = choices[0]
+    choice: Any = cast("list[Any]", choices)[0]
     try:
         whole = isinstance(choice["message"]["content"], str | None) and isinstance(choice["finish_reason"], str)
     except (TypeError, KeyError):
