@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "quickstart", "stray"], "stray"),
         (["grpo", "quickstart"], "--model DIR"),
         (["rest", "quickstart", "--model", "x"], "has no stage rest"),
-        (["rest", "digits_rest"], "--model DIR"),
+        (["rest", "digits_rest", "--data.root", "clips"], "--model DIR"),
         (["run", "digits_rest", "--rest.correct", "choice"], "the rewards are exact, form"),
         (["eval", "quickstart", "--model", "/nowhere"], "there is no model in"),
         (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
@@ -73,7 +75,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "quickstart", "--json", "--sft.steps", "-3"], "the command line: `sft`: steps is -3"),
         (
             ["run", "quickstart", "--json", "--out", "a.wav", "--data.heldout", "5"],
-            "a.wav cannot be written (File exists)",
+            "run: --out a.wav is a file; name a folder",
         ),
         (["run", "quickstart", "--json", "--out", "/proc/run", "--data.heldout", "5"], "/proc/run cannot be written"),
         (["run", "my.jsonl"], "auscult run sounds --data '{source: jsonl, root: my.jsonl}'"),
@@ -82,6 +84,20 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "a.wav"], "as JSON lines"),
         (["run", "clips"], "auscult run sounds --data.root clips"),
         (["run", "--data.root", "/nowhere", "digits"], "/nowhere is no folder"),
+        (
+            ["run", "digits"],
+            "no fsdd here, which recipe digits assumes as `data.root`; name yours with --data.root DIR",
+        ),
+        (["eval", "sounds", "--model", "mine/model"], "no esc10 here, which recipe sounds assumes as `data.root`"),
+        (
+            ["run", "list.yaml"],
+            "no my-list.jsonl here, which recipe list.yaml assumes as `data.root`; name yours with ",
+        ),
+        (
+            ["run", "list.yaml", "--model.family", "null"],
+            "`model.family` is 'null'; name one of gemma3, gemma3n, graft",
+        ),
+        (["run", "quickstart", "--grpo.rewards", "[choice]"], "`name: value` lines, each value a number or"),
         (["run", "digits", "--data", "{source: mcq}"], "the command line: `data.root` is missing; give --data.root"),
         (["run", "quickstart", "--data.source", "jsonl"], "jsonl has no setting `data.most`"),
         (["run", "quickstart", "--model", "runs/no/sft/model"], "there is no model in runs/no/sft/model"),
@@ -97,6 +113,7 @@ def test_a_mistake_is_a_sentence_with_exit_code_2(arguments, said, capsys, monke
     for name in ("my.jsonl", "my.json", "my.csv", "a.wav", "clips/dog/1.wav", "mine/config.yaml"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
+    Path("list.yaml").write_text("{name: x, data: {source: jsonl, root: my-list.jsonl}, model: {family: graft}}")
     for model in ("mine/model", "mine/sft/model"):
         Path(model).mkdir(parents=True)
     assert main(arguments) == 2
@@ -168,6 +185,34 @@ def test_a_broken_file_does_not_hide_the_others_from_the_list(as_json, capsys, m
         assert name in out
 
 
+@pytest.mark.parametrize("folder", ["rewards", "data.sources", "models.families", "train.algorithms"])
+def test_a_broken_file_is_in_the_way_of_no_recipe_that_does_not_use_it(folder, capsys, monkeypatch, tmp_path):
+    package = importlib.import_module(f"auscult.{folder}")
+    (tmp_path / "torn.py").write_text("def torn(")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    assert main(["run", "quickstart", "--help"]) == 0
+    assert "--grpo.group" in capsys.readouterr().out
+    assert main(["run", "quickstart", "--grpo.gruop", "3"]) == 2
+    assert "did you mean `--grpo.group`?" in capsys.readouterr().err
+    assert main(["data", "check", "quickstart", "--data.heldout", "2"]) == 0
+
+
+def test_the_help_of_export_is_about_export(capsys):
+    assert main(["export", "--help", "digits"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: auscult export RECIPE --model DIR --out DIR [--json] [--overwrite] [--key value ...]" in out
+    assert "--wording.form" in out
+    assert [word for word in ("--grpo", "--data", "--train", "runs/NAME)", "figures") if word in out] == []
+
+
+def test_help_and_what_is_off(capsys):
+    assert main(["run", "digits", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"--rest.algorithm .* = null\n", out)
+    assert re.search(r"--sft.algorithm .* = \"sft\"\n", out)
+    assert not re.search(r"\b(None|True|False|required)\b", out)
+
+
 def test_help_needs_no_torch():
     code = "import sys, auscult.cli as cli; cli.main(['run', 'quickstart', '--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
@@ -181,9 +226,10 @@ def test_every_recipe_is_whole_and_says_command_hardware_time_and_what_to_expect
         assert word in path.read_text()
 
 
-def test_doctor_finds_this_machine_good(capsys):
-    assert main(["doctor", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+def test_doctor_finds_this_machine_good():
+    said = auscult("doctor", "--json")  # in a process of its own, where libraries say what they say while they load
+    assert (said.returncode, said.stderr) == (0, "")
+    found = json.loads(said.stdout)
     assert found["torch"]["good"]
     extras = {name for name, check in found.items() if check["optional"]} - {"memory", "gpu"}
     assert extras == {"av", "bitsandbytes", "timm"}
@@ -393,18 +439,35 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_numbers(whole, tmp_pa
     assert numbers(tmp_path / "run") == numbers(out)
 
 
-def test_interrupted_it_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_it_says_how_to_go_on(tmp_path, number, code, word):
     command = [sys.executable, "-m", "auscult", "run", "quickstart", "--out", str(tmp_path / "run"), *SMALL]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run" / "model").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate()
-    assert process.returncode == 130
-    assert "the same command goes on" in err
+    assert process.returncode == code
+    assert err.endswith(f"auscult: {word}; the same command goes on from here\n")
     assert "Traceback" not in err
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["seconds"] > 0  # the page tells them all
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_sigterm_is_ours_while_a_command_runs_alone(processes, monkeypatch):
+    """Among several processes it stays the end at once: one that waits in torch for another would not hear of it."""
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    seen: list[object] = []
+    monkeypatch.setattr("auscult.cli._dispatch", lambda _: seen.append(signal.getsignal(signal.SIGTERM)) or 0)
+    assert main([]) == 0
+    assert (seen[0] == signal.SIG_DFL) == (processes == "2")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(main, []).result() == 0
+    assert seen[1] == signal.SIG_DFL
 
 
 def test_killed_while_it_clears_checkpoints_away_a_stage_is_not_trained_again(whole, tmp_path, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auscult import cli
-from auscult.commands import run
+from auscult.commands import export, recipes, run
 from auscult.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +46,8 @@ def test_commands_are_found():
 def test_a_command_is_understood(page, command, monkeypatch, capsys):
     asked: list[Recipe] = []
     monkeypatch.setattr(run, "work", lambda name, recipe, known: asked.append(recipe) or 0)
+    monkeypatch.setattr(export, "work", lambda recipe, known: asked.append(recipe) or 0)
+    monkeypatch.setattr(recipes, "look_for_data", lambda *_: None)  # a page calls them FOLDER or my.jsonl
     words = shlex.split(re.sub(r"\b(RECIPE|my-recipe|COMMAND)\b", "quickstart", command))
     if words[1:2] == [str(Path("runs/quickstart"))]:
         words[1] = "quickstart"

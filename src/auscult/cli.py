@@ -1,21 +1,29 @@
 """The command line: a command becomes a call.
 
 Results go to stdout (`--json`: one object and nothing else), everything said on the way to stderr. Exit codes: 0
-success, 2 a mistake that the user can mend, 130 interrupted, 141 whoever read the output has gone before the end, 1 a
-defect of ours (with its traceback). Every command imports what it needs when it runs: `auscult --help` must not wait
-for torch."""
+success, 2 a mistake that the user can mend, 130 interrupted, 143 terminated, 141 whoever read the output has gone
+before the end, 1 a defect of ours (with its traceback). Every command imports what it needs when it runs: `auscult
+--help` must not wait for torch."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
 from auscult.commands import COMMANDS, file_of
 from auscult.commands.arguments import HELP, SETTINGS, nearest
 from auscult.core.errors import AuscultError, ConfigError
+
+
+class Terminated(BaseException):
+    """SIGTERM: a scheduler, a container or `kill` ends the process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = 141
     try:
-        code = _dispatch(arguments)
+        with _terminable():
+            code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that has gone is no traceback
         return code
     except AuscultError as problem:
@@ -40,10 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("auscult: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except Terminated:
+        print("auscult: terminated; the same command goes on from here", file=sys.stderr)
+        return 143
     except BrokenPipeError:  # `auscult list | head`: the reader has seen enough, but a run was not finished for that
         for stream in (sys.stdout, sys.stderr):  # the last flush, at exit, would fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return code
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """SIGTERM ends the command as Ctrl-C does, with a last line; a second one ends it at once.
+
+    Not among several processes, where one that waits for another in torch would not hear of it: there it is the end at
+    once, as torchrun expects. Nor where somebody else handles the signal, or main runs in a thread.
+    """
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" and threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise Terminated
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -48,19 +48,22 @@ class Reporter:
             disable=self._log,
         )
         self._bar = None
-        self._stopped = False
-        self._before: Any = None
+        self._stopped: int | None = None
+        self._before: dict[int, Callable[..., Any]] = {}
 
     def __enter__(self) -> Reporter:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            if callable(before) and threading.current_thread() is threading.main_thread():
+                self._before[number] = before
+                signal.signal(number, self._stop)
         self._bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def say(self, text: str) -> None:
         """One line that stays, above the bars where there are any."""
@@ -69,13 +72,15 @@ class Reporter:
         else:
             self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def _interrupt(self, *_: object) -> None:
-        self._stopped = True
-        raise KeyboardInterrupt
+    def _stop(self, number: int, *_: object) -> None:
+        """What is done about the signal without us, remembered: Python swallows what is raised while it finalises an
+        object."""
+        self._stopped = number
+        self._before[number](number, None)
 
     def __call__(self, what: str, done: int, total: int, figures: Mapping[str, Any]) -> None:
-        if self._stopped:  # Python swallows an interrupt that comes while it finalises an object
-            raise KeyboardInterrupt
+        if self._stopped is not None:
+            self._before[self._stopped](self._stopped, None)
         now = time.monotonic()
         if what != self._what:
             # The first call comes when its first piece is done, so the rate counts from there.

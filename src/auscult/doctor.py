@@ -4,6 +4,7 @@ not load."""
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import platform
 import shutil
@@ -54,10 +55,13 @@ def examine() -> list[Check]:
 
 
 def _package(name: str, advice: str, optional: bool) -> Check:
+    logging.disable(logging.WARNING)  # bitsandbytes would complain of a part that nobody here asks for
     try:
         module = importlib.import_module(name)
     except Exception as problem:  # noqa: BLE001 - a broken package fails in any way it likes, and that is the finding
         return Check(name, False, f"does not load ({problem})", advice, optional)
+    finally:
+        logging.disable(logging.NOTSET)
     return Check(name, True, str(getattr(module, "__version__", "there")), optional=optional)
 
 

@@ -52,3 +52,15 @@ def test_missing_parts_are_said(run: Path, edit: Edit) -> None:
     for name in ("start", "sft", "grpo"):
         (run / f"results_{name}.json").unlink()
     assert "Accuracy: not measured." in printed(run)
+
+
+def test_a_run_whose_replies_nobody_can_read_says_so(run: Path, edit: Edit) -> None:
+    """The last model's: a model made from nothing has no readable replies at the start."""
+    edit(run / "results_start.json", lambda row: row.update(unparsed={"no_answer": row["n"]}))
+    assert "readable" not in printed(run)
+    edit(run / "results_grpo.json", lambda row: row.update(unparsed={"no_answer": 200, "unclosed_thinking": 40}))
+    said = "No reply had a readable answer: 200 x no_answer, 40 x unclosed_thinking; look at samples_grpo.jsonl."
+    assert printed(run, width=140).rstrip().endswith(said)
+    assert said in write_page(run).read_text(encoding="utf-8")
+    edit(run / "results_grpo.json", lambda row: row.update(unparsed={"no_answer": 200, "unclosed_thinking": 39}))
+    assert "readable" not in printed(run)

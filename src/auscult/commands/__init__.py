@@ -25,9 +25,9 @@ COMMANDS = {
 }
 """What each command does, in the order of `auscult --help`."""
 STAGES = ("sft", "rest", "grpo", "eval")
-"""Commands that run a part of a recipe: they are in the file `run`, as `export` is."""
+"""Commands that run a part of a recipe: they are in the file `run`."""
 
 
 def file_of(command: str) -> str:
     """The file in this folder that has the command."""
-    return "run" if command in (*STAGES, "export") else command
+    return "run" if command in STAGES else command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,8 @@ def quiet() -> None:
     """Libraries are silent; what must be known is said by us."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from transformers.utils import logging
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers.set_verbosity_error()
+    transformers.disable_progress_bar()

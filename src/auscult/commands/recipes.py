@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auscult.commands.arguments import nearest
+from auscult.commands.arguments import HELP, Parser, nearest
 from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from auscult.recipe import Recipe
+
+
+SWITCHES = ("--json", "--overwrite", *HELP)
+"""Arguments that take no value."""
 
 
 def recipe_names() -> list[str]:
@@ -52,7 +57,63 @@ def _way_in(path: Path) -> str:
     )
 
 
+def asked(
+    parser: Parser, arguments: list[str], *, data: bool = False, sections: Sequence[str] = ()
+) -> tuple[Recipe, argparse.Namespace] | None:
+    """The recipe that a command is given, with all settings in place, and the command's own flags; None when it was
+    asked for help, which is then printed.
+
+    `data` says that the command opens the recipe's data; `sections` are those that its help is about, by default all.
+    """
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help=f"{', '.join(recipe_names())}, a YAML file or a run folder"
+    )
+    # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
+    known, rest = parser.parse_known_args([word for word in _first(arguments) if word not in HELP])
+    from auscult.core.config import parse_overrides
+
+    overrides = parse_overrides(rest)
+    if known.model is not None:
+        # A section is told from a folder by its brace: `--model '{family: gemma3, path: ...}'`.
+        key = "model" if known.model.lstrip().startswith("{") else "model.path"
+        if key in overrides:
+            raise ConfigError(f"the command line: --model and --{key} name the model twice; keep one")
+        overrides[key] = known.model
+    if set(HELP) & set(arguments):
+        listed = settings(known.recipe, overrides, sections)
+        parser.epilog = None if sections else parser.epilog
+        print(f"{parser.format_help()}\nsettings{f' of {known.recipe}' if known.recipe else ''}:\n{listed}")
+        return None
+    if known.recipe is None:
+        raise ConfigError(f"{parser.command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
+    recipe = open_recipe(known.recipe, overrides)
+    if data and not {"data", "data.root"} & overrides.keys():
+        look_for_data(recipe, known.recipe)
+    return recipe, known
+
+
+def _first(arguments: Sequence[str]) -> list[str]:
+    """The recipe before everything else: argparse would take the value of a setting that stands before it for one."""
+    for place, word in enumerate(arguments):
+        before = arguments[place - 1] if place else ""
+        a_value = before.startswith("--") and "=" not in before and before not in SWITCHES
+        if not word.startswith("-") and not a_value:
+            return [word, *arguments[:place], *arguments[place + 1 :]]
+    return list(arguments)
+
+
+def look_for_data(recipe: Recipe, name: str) -> None:
+    """Refuses a recipe whose own idea of where the data are is wrong here: the reader did not choose it."""
+    root = getattr(recipe.data, "root", None)
+    if isinstance(root, str) and not Path(root).exists():
+        raise ConfigError(
+            f"there is no {root} here, which recipe {name} assumes as `data.root`; name yours with --data.root "
+            + ("FILE" if Path(root).suffix else "DIR")
+        )
+
+
 def open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
+    """The recipe `name` with the settings of the command line laid over it. Raises ConfigError for what cannot be."""
     from auscult.core.config import build
     from auscult.core.yaml12 import read_yaml
     from auscult.recipe import Recipe
@@ -62,8 +123,8 @@ def open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
     return build(Recipe, beside(read_yaml(path), path.parent), overrides, where=str(path))
 
 
-def settings(name: str | None, overrides: Mapping[str, str]) -> str:
-    """All settings of a recipe with their values, for --help."""
+def settings(name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = ()) -> str:
+    """All settings of a recipe (in `sections`) with their values, for --help."""
     from dataclasses import MISSING
 
     from auscult.core.config import describe
@@ -72,6 +133,8 @@ def settings(name: str | None, overrides: Mapping[str, str]) -> str:
 
     lines: list[str] = []
     for option in describe(Recipe, read_yaml(recipe_file(name)) if name else {}, overrides):
+        if sections and option.key.partition(".")[0] not in sections:
+            continue
         value = "required" if option.value is MISSING else json.dumps(option.value, default=str, ensure_ascii=False)
         lines.append(f"  --{option.key:<28} {option.type} = {value}\n        {option.text}")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from auscult.report.figures import Figures, Result, Share
 from auscult.report.reading import figures_of
-from auscult.report.words import BASELINES, between, claim, evidence, headline, percent, points, title_of
+from auscult.report.words import BASELINES, between, claim, evidence, headline, percent, points, title_of, unreadable
 
 
 def table(run: Path) -> RenderableType:
@@ -28,6 +28,8 @@ def table(run: Path) -> RenderableType:
     parts += [Text(f"{claim(pair)}: {points(pair.difference)} points. {evidence(pair)}") for pair in found.comparisons]
     if not found.comparisons and len(found.results) != 1:
         parts.append(Text("A paired comparison: not measured."))
+    if said := unreadable(found.results):
+        parts.append(Text(said, style="bold"))
     return Group(*parts)
 
 

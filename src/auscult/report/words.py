@@ -89,6 +89,15 @@ def error(result: Result) -> tuple[str, str]:
     return percent(result.clustered_se), "every question its own group" if groups == rows else clustered
 
 
+def unreadable(results: Sequence[Result]) -> str:
+    """What to look at when no reply of the last model had an answer that could be read; empty when one had."""
+    last = results[-1] if results else None
+    if last is None or not last.total.n or sum(last.unparsed.values()) < last.total.n:
+        return ""
+    reasons = ", ".join(f"{count:,} x {reason}" for reason, count in last.unparsed.items() if count)
+    return f"No reply had a readable answer: {reasons}; look at samples_{last.label}.jsonl."
+
+
 def unheard(media: Mapping[str, int]) -> str:
     """Clips that were not heard as they are, in a sentence without its end; empty when all were."""
     counts = {how: media[what] for what, how in UNHEARD.items() if media.get(what)}
