@@ -1,0 +1,211 @@
+"""Two runs compared question by question, which removes the difficulty that they share.
+
+Run A is what run B is measured against; a difference is B minus A. For all rows, and for each value of each label:
+
+- the difference of the accuracies with its 95 % interval: a bootstrap of the paired rows that draws whole clusters
+  (clips, patients, speakers), for questions about one clip gain and lose together;
+- whether it could be chance: `p` flips the gains of whole clusters, `mcnemar_p` those of single rows, which is too sure
+  where rows share clips. Over all labels together `p_holm` is Holm's correction, so that whoever looks at forty
+  categories does not find two by luck;
+- which rows both runs answer, which only one of them does.
+
+Every row counts: one without a prediction or without a readable answer is wrong. Rows pair by id, so the order of the
+files is no matter, and to swap the runs only turns signs. Runs that do not have the same ids, or that were judged
+against different gold answers, are refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from auscult.core.errors import DataError
+from auscult.core.seeds import derive
+from auscult.core.types import Outcome
+from auscult.evaluate.breakdown import break_down
+from auscult.evaluate.outcomes import clusters
+from auscult.evaluate.statistics import (
+    Interval,
+    clustered_wilson,
+    design_effect,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    rows_for_gain,
+    sign_flip,
+)
+
+CELLS = {
+    (True, True): "both_right",
+    (True, False): "only_a",
+    (False, True): "only_b",
+    (False, False): "both_wrong",
+}
+"""Name of each cell of the table, by whether A and B are right."""
+PART_DRAWS = 2_000
+"""Bootstrap draws for one value of a label, of which there may be a hundred; all rows together have 10,000."""
+NAMED = 5
+"""Ids that an error names."""
+
+
+class Pair(NamedTuple):
+    """The same question in both runs."""
+
+    a: Outcome
+    b: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Both runs on the same rows: all of them, or those with one value of a label."""
+
+    tag: str
+    """The label; empty for all rows."""
+    value: str
+    """Its value; empty for all rows."""
+    n: int
+    """Rows."""
+    clusters: int
+    """Independent clusters among them."""
+    cells: Mapping[str, int]
+    """Rows that are `both_right`, `only_a`, `only_b`, `both_wrong`."""
+    accuracy: tuple[float, float]
+    """Share of right rows in A and in B."""
+    intervals: tuple[Interval, Interval]
+    """95 % Wilson intervals of these on the effective number of rows."""
+    difference: float
+    """B minus A, a share."""
+    interval: Interval | None
+    """95 % interval of the difference; None where all clusters differ alike, for example not at all."""
+    p: float
+    """Two-sided, by flipping the gains of whole clusters."""
+    mcnemar_p: float
+    """McNemar's exact test, two-sided, rows taken as independent."""
+    p_holm: float
+    """`p` corrected for all parts that were looked at; of all rows, for all runs that A was compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Run B against run A."""
+
+    total: Part
+    """All rows."""
+    parts: tuple[Part, ...]
+    """Each value of each label."""
+    rows: Mapping[str, tuple[str, ...]]
+    """Ids in each cell, sorted."""
+    left_out: Mapping[str, int]
+    """Labels that sort no rows, and how many values each has."""
+    unpaired: tuple[int, int]
+    """Rows that only A has, and only B; they are not compared."""
+    reworded: int
+    """Rows whose question reads differently in the two runs, though id and gold answer agree."""
+    discordance: float
+    """Share of the rows that only one run answers."""
+    design_effect: float | None
+    """How many times more rows are needed because they share clusters; None when the runs do not differ."""
+    gain: float
+    """The gain that `rows_needed` is for, a share."""
+    rows_needed: int
+    """Rows that would show this gain in 80 of 100 comparisons, with this discordance and design effect."""
+
+
+def compare(
+    a: Sequence[Outcome], b: Sequence[Outcome], *, seed: int = 0, gain: float = 0.02, common: bool = False
+) -> Comparison:
+    """Compares run B with run A. `common` leaves rows out that only one of them has. Clusters and labels are A's.
+
+    Raises DataError when ids occur twice, do not pair, or have different gold answers.
+    """
+    pairs, unpaired = pair(a, b, common=common)
+    names = clusters([one.a for one in pairs])
+    total = _part(pairs, names, "", "", seed)
+    breakdown = break_down([one.a for one in pairs])
+    parts = [
+        _part([pairs[place] for place in places], [names[place] for place in places], tag, value, seed)
+        for tag, values in breakdown.rows.items()
+        for value, places in values.items()
+    ]
+    differences = [float(one.b.correct) - float(one.a.correct) for one in pairs]
+    effect = design_effect(differences, names)
+    discordance = (total.cells["only_a"] + total.cells["only_b"]) / total.n
+    return Comparison(
+        total,
+        corrected(parts),
+        {cell: tuple(one.a.id for one in pairs if _cell(one) == cell) for cell in CELLS.values()},
+        breakdown.left_out,
+        unpaired,
+        sum(one.a.input.split() != one.b.input.split() for one in pairs),
+        discordance,
+        effect,
+        gain,
+        rows_for_gain(gain, discordance, effect or 1.0),
+    )
+
+
+def corrected(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts with Holm's correction for being so many."""
+    ps = holm([part.p for part in parts])
+    return tuple(replace(part, p_holm=p) for part, p in zip(parts, ps, strict=True))
+
+
+def pair(a: Sequence[Outcome], b: Sequence[Outcome], *, common: bool = False) -> tuple[list[Pair], tuple[int, int]]:
+    """The questions of both runs in the order of their ids, and how many only one run has: none unless `common`."""
+    first, second = _by_id(a, "A"), _by_id(b, "B")
+    only_a, only_b = [key for key in first if key not in second], [key for key in second if key not in first]
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        raise DataError(f"the runs share no id ({_some(only_a)} and {_some(only_b)}); compare runs of one benchmark")
+    if (only_a or only_b) and not common:
+        said = [f"{len(ids):,} only in {run} ({_some(ids)})" for ids, run in ((only_a, "A"), (only_b, "B")) if ids]
+        raise DataError(
+            f"of the rows {' and '.join(said)}; evaluate both runs on the same questions, "
+            f"or compare the {len(shared):,} that both have with --common"
+        )
+    pairs = [Pair(first[key], second[key]) for key in shared]
+    if other := [one.a.id for one in pairs if one.a.target != one.b.target]:
+        raise DataError(
+            f"{len(other):,} rows have another gold answer in B than in A ({_some(other)}): the runs were judged by "
+            "different versions of the benchmark; score both against the same gold file"
+        )
+    return pairs, (len(only_a), len(only_b))
+
+
+def _by_id(outcomes: Sequence[Outcome], run: str) -> dict[str, Outcome]:
+    if twice := [key for key, count in Counter(outcome.id for outcome in outcomes).items() if count > 1]:
+        raise DataError(f"{len(twice):,} ids occur more than once in {run} ({_some(twice)}); keep one row of each")
+    return {outcome.id: outcome for outcome in outcomes}
+
+
+def _some(ids: Iterable[str]) -> str:
+    shown = [repr(key) for key in sorted(ids)]
+    return ", ".join([*shown[:NAMED], *(["..."] if len(shown) > NAMED else [])])
+
+
+def _cell(one: Pair) -> str:
+    return CELLS[one.a.correct, one.b.correct]
+
+
+def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, seed: int) -> Part:
+    a, b = [one.a.correct for one in pairs], [one.b.correct for one in pairs]
+    draws = {"draws": PART_DRAWS} if tag else {}
+    found = paired_bootstrap(a, b, names, derive(seed, "compare", tag, value), **draws)
+    cells = Counter(map(_cell, pairs))
+    p = sign_flip(a, b, names)
+    return Part(
+        tag,
+        value,
+        found.n,
+        found.clusters,
+        {cell: cells[cell] for cell in CELLS.values()},
+        (sum(a) / found.n, sum(b) / found.n),
+        (clustered_wilson(a, names), clustered_wilson(b, names)),
+        found.difference,
+        found.interval if found.interval[1] - found.interval[0] > 1e-9 else None,
+        p,
+        mcnemar_exact(cells["only_a"], cells["only_b"]),
+        p,
+    )

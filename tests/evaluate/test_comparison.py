@@ -1,0 +1,159 @@
+"""Two runs on the same questions: what pairs, what is refused, and what a comparison promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auscult.core.errors import ConfigError, DataError
+from auscult.core.types import Outcome, Parsed
+from auscult.evaluate.breakdown import NONE, break_down
+from auscult.evaluate.comparison import CELLS, compare, corrected
+from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap
+
+
+def row(number: int, correct: bool, *, clip: int | None = None, **tags: str) -> Outcome:
+    answer = "dog" if correct else "cat"
+    group = f"clip{number if clip is None else clip}"
+    return Outcome(f"q{number:03}", "What barks?", "dog", answer, Parsed(answer), correct, group, tags)
+
+
+def run(marks: str, **tags: str) -> list[Outcome]:
+    """One row a character, `+` for right; two rows a clip; the tag `task` is `odd` for every second row."""
+    return [
+        row(number, mark == "+", clip=number // 2, task="odd" if number % 2 else "even", **tags)
+        for number, mark in enumerate(marks)
+    ]
+
+
+def test_the_table_says_which_rows_and_how_many():
+    found = compare(run("++--+-"), run("+-+-+-"))
+    assert found.rows == {
+        "both_right": ("q000", "q004"),
+        "only_a": ("q001",),
+        "only_b": ("q002",),
+        "both_wrong": ("q003", "q005"),
+    }
+    assert found.total.cells == {cell: len(found.rows[cell]) for cell in CELLS.values()}
+    assert (found.total.n, found.total.clusters) == (6, 3)
+    assert found.total.accuracy == (0.5, 0.5)
+    assert (found.total.difference, found.total.p, found.total.mcnemar_p) == (0, 1, 1)
+    assert found.discordance == pytest.approx(2 / 6)
+
+
+def test_every_label_adds_up_to_all_rows_and_is_corrected_together():
+    a, b = run("+-+-+-+-+-" * 4), run("+++-++++--" * 4)
+    a = [replace(one, tags={**one.tags, **({"half": "first"} if one.id < "q020" else {})}) for one in a]
+    found = compare(a, b)
+    assert {(part.tag, part.value) for part in found.parts} == {
+        ("task", "odd"),
+        ("task", "even"),
+        ("half", "first"),
+        ("half", NONE),
+    }
+    for tag in ("task", "half"):
+        assert sum(part.n for part in found.parts if part.tag == tag) == 40
+        gained = sum(part.difference * part.n for part in found.parts if part.tag == tag)
+        assert gained == pytest.approx(found.total.difference * 40)
+    assert [part.p_holm for part in found.parts] == holm([part.p for part in found.parts])
+
+
+def test_labels_that_sort_nothing_are_named_not_shown():
+    a = [row(number, True, task="only", caption=f"text {number}", kind=str(number % 2)) for number in range(8)]
+    found = compare(a, a)
+    assert {part.tag for part in found.parts} == {"kind"}
+    assert found.left_out == {"task": 1, "caption": 8}
+    assert set(break_down(a, ["caption"]).rows) == {"caption"}
+    with pytest.raises(ConfigError, match="did you mean 'caption'"):
+        break_down(a, ["captoin"])
+
+
+def test_runs_that_do_not_differ_have_no_interval_instead_of_a_sure_zero():
+    found = compare(run("+-+-"), run("+-+-"))
+    assert found.total.interval is None
+    assert found.design_effect is None
+    assert found.rows_needed > 0
+
+
+def test_what_does_not_pair_is_counted_and_named():
+    a, b = run("++++++"), run("++++")
+    with pytest.raises(DataError, match=r"2 only in A \('q004', 'q005'\).*the 4 that both have with --common"):
+        compare(a, b)
+    found = compare(a, b, common=True)
+    assert (found.total.n, found.unpaired) == (4, (2, 0))
+    with pytest.raises(DataError, match="share no id"):
+        compare(a, [replace(one, id=f"x{one.id}") for one in a], common=True)
+    with pytest.raises(DataError, match=r"1 ids occur more than once in B \('q000'\)"):
+        compare(a, [*a, a[0]])
+
+
+def test_another_gold_answer_is_another_benchmark():
+    a = run("++++")
+    with pytest.raises(DataError, match=r"1 rows have another gold answer in B than in A \('q001'\).*same gold file"):
+        compare(a, [replace(one, target="cow") if one.id == "q001" else one for one in a])
+    assert compare(a, [replace(one, input="What  barks?") for one in a]).reworded == 0
+    assert compare(a, [replace(one, input="What is barking?") for one in a]).reworded == 4
+
+
+outcomes = st.tuples(
+    st.lists(
+        st.tuples(st.booleans(), st.booleans(), st.integers(0, 4), st.sampled_from("xyz")), min_size=2, max_size=14
+    ),
+    st.randoms(use_true_random=False),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(outcomes)
+def test_swapped_runs_turn_the_signs_and_the_order_of_rows_is_no_matter(drawn):
+    rows, random = drawn
+    a = [row(i, one, clip=clip, task=task) for i, (one, _, clip, task) in enumerate(rows)]
+    b = [row(i, other, clip=clip, task=task) for i, (_, other, clip, task) in enumerate(rows)]
+    found = compare(a, b, seed=3)
+    turned = compare(b, a, seed=3)
+    for part, mirrored in zip((found.total, *found.parts), (turned.total, *turned.parts), strict=True):
+        assert mirrored.difference == -part.difference
+        assert (mirrored.p, mirrored.mcnemar_p, mirrored.p_holm) == (part.p, part.mcnemar_p, part.p_holm)
+        assert mirrored.intervals == part.intervals[::-1]
+        assert mirrored.interval == (part.interval and (-part.interval[1], -part.interval[0]))
+        assert mirrored.cells["only_a"] == part.cells["only_b"]
+    assert (found.design_effect, found.rows_needed) == (turned.design_effect, turned.rows_needed)
+    random.shuffle(a)
+    random.shuffle(b)
+    again = compare(a, b, seed=3)
+    assert (again.total, again.rows) == (found.total, found.rows)
+    assert {(part.tag, part.value): part for part in again.parts} == {(p.tag, p.value): p for p in found.parts}
+
+
+def test_the_clusters_of_all_rows_are_those_of_every_part():
+    """A label that one clip alone has: its ten rows are one draw, not ten."""
+    a = [row(number, False, clip=number // 10, clipname=str(number // 10)) for number in range(60)]
+    found = compare(a, [replace(one, correct=one.id < "q010") for one in a])
+    gained = next(part for part in found.parts if part.value == "0")
+    assert (gained.difference, gained.clusters, gained.p) == (1, 1, 1)
+    assert gained.mcnemar_p == mcnemar_exact(0, 10) < 0.01
+    assert gained.interval is None
+    assert found.design_effect == pytest.approx(10, rel=0.25)
+
+
+def test_the_interval_is_the_clustered_one_and_the_seed_is_its_own():
+    generator = np.random.default_rng(0)
+    swayed = generator.random(40)
+    b = [row(n, bool(generator.random() < swayed[n // 5]), clip=n // 5) for n in range(200)]
+    a = [replace(one, correct=bool(generator.random() < 0.5)) for one in b]
+    low, high = compare(a, b).total.interval or (0, 0)
+    assert compare(a, b).total.interval == (low, high)
+    assert compare(a, b, seed=1).total.interval != (low, high)
+    names = [one.id for one in a]
+    alone = paired_bootstrap([one.correct for one in a], [one.correct for one in b], names, seed=0).interval
+    assert high - low > 1.3 * (alone[1] - alone[0])
+
+
+def test_several_runs_against_one_are_corrected_for_being_several():
+    a = run("-" * 20 + "+" * 20)
+    found = [compare(a, run("-" * drop + "+" * (40 - drop))).total for drop in (10, 14, 20)]
+    assert [part.p_holm for part in corrected(found)] == holm([part.p for part in found])
