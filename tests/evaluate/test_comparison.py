@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Outcome, Parsed
-from auscult.evaluate.breakdown import NONE, break_down
 from auscult.evaluate.comparison import CELLS, compare, corrected
+from auscult.evaluate.labels import NONE, labels_of
 from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap
 
 
@@ -67,9 +67,9 @@ def test_labels_that_sort_nothing_are_named_not_shown():
     found = compare(a, a)
     assert {part.tag for part in found.parts} == {"kind"}
     assert found.left_out == {"task": 1, "caption": 8}
-    assert set(break_down(a, ["caption"]).rows) == {"caption"}
+    assert set(labels_of(a, ["caption"]).rows) == {"caption"}
     with pytest.raises(ConfigError, match="did you mean 'caption'"):
-        break_down(a, ["captoin"])
+        labels_of(a, ["captoin"])
 
 
 def test_runs_that_do_not_differ_have_no_interval_instead_of_a_sure_zero():

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from auscult.core.errors import DataError
 from auscult.core.seeds import derive
 from auscult.core.types import Outcome
-from auscult.evaluate.breakdown import break_down
+from auscult.evaluate.labels import labels_of
 from auscult.evaluate.outcomes import clusters
 from auscult.evaluate.statistics import (
     Interval,
@@ -123,10 +123,10 @@ def compare(
     pairs, unpaired = pair(a, b, common=common)
     names = clusters([one.a for one in pairs])
     total = _part(pairs, names, "", "", seed)
-    breakdown = break_down([one.a for one in pairs])
+    labels = labels_of([one.a for one in pairs])
     parts = [
         _part([pairs[place] for place in places], [names[place] for place in places], tag, value, seed)
-        for tag, values in breakdown.rows.items()
+        for tag, values in labels.rows.items()
         for value, places in values.items()
     ]
     differences = [float(one.b.correct) - float(one.a.correct) for one in pairs]
@@ -136,7 +136,7 @@ def compare(
         total,
         corrected(parts),
         {cell: tuple(one.a.id for one in pairs if _cell(one) == cell) for cell in CELLS.values()},
-        breakdown.left_out,
+        labels.left_out,
         unpaired,
         sum(one.a.input.split() != one.b.input.split() for one in pairs),
         discordance,

@@ -20,7 +20,7 @@ NONE = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
-class Breakdown:
+class Labels:
     """Rows sorted by their labels."""
 
     rows: Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -29,7 +29,7 @@ class Breakdown:
     """Labels that sort no rows, and how many values each has."""
 
 
-def break_down(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Breakdown:
+def labels_of(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Labels:
     """All labels that tell rows apart, or those named in `by`, in the order in which they first occur.
 
     Raises ConfigError for a name in `by` that no row has.
@@ -42,7 +42,7 @@ def break_down(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Breakdown
             raise ConfigError(f"no row has the label {tag!r}; {hint}")
     sorted_by = {tag: _values(outcomes, tag) for tag in by or known}
     kept = {tag: values for tag, values in sorted_by.items() if by or 1 < len(values) <= len(outcomes) / 2}
-    return Breakdown(kept, {tag: len(values) for tag, values in sorted_by.items() if tag not in kept})
+    return Labels(kept, {tag: len(values) for tag, values in sorted_by.items() if tag not in kept})
 
 
 def _values(outcomes: Sequence[Outcome], tag: str) -> dict[str, tuple[int, ...]]:
