@@ -1,42 +1,91 @@
-"""`auscult data check FILE`: what is there, what is wrong and why, and what the model reads."""
+"""`auscult data check FILE`: what is there, what is wrong and why, and what the model reads. `auscult data leaks TRAIN
+--against BENCHMARK`: what of it is in a benchmark."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from auscult.commands.arguments import Parser, nearest
+from auscult.commands.arguments import HELP, Parser, nearest
 from auscult.commands.output import quiet
 from auscult.commands.recipes import open_recipe, recipe_names
 from auscult.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from auscult.data.leakage import Leak
+
+TAKES = "samples (JSONL), questions (JSON), a folder of recordings, a recipe or its YAML"
+USAGES = {
+    "check": "FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]",
+    "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json]",
+}
+
 
 def run(command: str, arguments: list[str]) -> int:
-    """Checks data; its exit code is 2 where something is wrong."""
-    parser = Parser(
-        command, "check FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]"
-    )
-    parser.add_argument("what", choices=["check"], metavar="check")
-    parser.add_argument(
-        "file", metavar="FILE", help="samples (JSONL), questions (JSON), a folder of recordings, a recipe or its YAML"
-    )
-    parser.add_argument("--audio", metavar="DIR", help="folder of the recordings that a question file names")
-    parser.add_argument(
-        "--show", type=int, default=0, metavar="N", help="show N samples as the model reads them (default: 0)"
-    )
-    parser.add_argument(
-        "--recipe", default="quickstart", metavar="RECIPE", help="whose model and wording to show them with"
-    )
-    parser.add_argument("--decode", action="store_true", help="decode every recording to its end, not its header only")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    """Checks or compares data; its exit code is 2 where something is wrong, or leaks."""
+    verb = next((word for word in arguments if word in USAGES), None)
+    if verb is None and (set(HELP) & set(arguments)):
+        print("\n".join(_parser(command, name).format_help() for name in USAGES))
+        return 0
+    if verb is None:
+        usages = " or ".join(f"auscult {command} {name} {usage}" for name, usage in USAGES.items())
+        word = arguments[0] if arguments else ""
+        raise ConfigError(f"{command}: invalid choice {word!r}{nearest(word, USAGES)}; usage: {usages}")
+    parser = _parser(command, verb)
     if parser.helped(arguments):
         return 0
+    place = arguments.index(verb)
+    rest = [*arguments[:place], *arguments[place + 1 :]]
+    return _check(parser, rest) if verb == "check" else _leaks(parser, rest)
+
+
+def _parser(command: str, verb: str) -> Parser:
+    parser = Parser(command, f"{verb} {USAGES[verb]}")
+    if verb == "check":
+        parser.description = "what is in a data set, what is wrong with it and why, and how a model reads it"
+        parser.add_argument("file", metavar="FILE", help=TAKES)
+        parser.add_argument(
+            "--show", type=int, default=0, metavar="N", help="show N samples as the model reads them (default: 0)"
+        )
+        parser.add_argument(
+            "--recipe",
+            default="quickstart",
+            metavar="RECIPE",
+            help="whose model and wording to show them with (default: quickstart, or the recipe that is checked)",
+        )
+        parser.add_argument(
+            "--decode", action="store_true", help="decode every recording to its end, not its header only"
+        )
+    else:
+        parser.description = "which training rows are in a benchmark, by media, names and words; exit code 2 if any"
+        parser.add_argument("train", metavar="TRAIN", help=f"{TAKES}, whose training split it is")
+        parser.add_argument(
+            "--against",
+            nargs="+",
+            required=True,
+            metavar="BENCHMARK",
+            help="what TRAIN must not contain: the same kinds; of a recipe, its held-out split",
+        )
+        parser.add_argument(
+            "--cache", metavar="DIR", help="keep prints of media here, at most 2 GiB (default: none are kept)"
+        )
+        parser.add_argument(
+            "--show", type=int, default=20, metavar="N", help="list N pairs (default: 20); --json has all"
+        )
+    parser.add_argument("--audio", metavar="DIR", help="folder of the recordings that a question file names")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _check(parser: Parser, arguments: Sequence[str]) -> int:
     known, rest = parser.parse_known_args(arguments)
     from auscult.core.config import parse_overrides
     from auscult.data.check import check
 
     overrides = parse_overrides(rest)
-    if known.file in recipe_names() or Path(known.file).suffix in (".yaml", ".yml"):
+    if _is_recipe(known.file):
         known.recipe = known.file
         target = open_recipe(known.recipe, overrides).data
     else:
@@ -57,5 +106,62 @@ def run(command: str, arguments: list[str]) -> int:
         from auscult import pipeline
 
         recipe = open_recipe(known.recipe, overrides)
+        shown = min(known.show, len(report.samples))
+        print(f"\n{shown} of them, as the model and the wording of the recipe {known.recipe} show them:")
         print("\n".join(pipeline.shown(recipe, report.samples, known.show)))
     return 2 if report.problems else 0
+
+
+def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
+    known = parser.parse_args(arguments)
+    from auscult.console import Reporter
+    from auscult.data.leakage import compare
+    from auscult.data.prints import Cache
+
+    audio = Path(known.audio) if known.audio else None
+    train, notes = _rows(known.train, "train", audio)
+    benchmark: list[Any] = []
+    for name in known.against:
+        rows, said = _rows(name, "heldout", audio)
+        benchmark, notes = benchmark + rows, notes + said
+    cache = Cache(Path(known.cache)) if known.cache else None
+    with Reporter() as tell:
+        found = compare(train, benchmark, cache=cache, tell=tell, notes=notes)
+    if known.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False))
+    else:
+        print("\n".join(found.lines()))
+        _table(found.leaks, known.show)
+    return 2 if found.leaks else 0
+
+
+def _rows(name: str, side: Any, audio: Path | None) -> tuple[list[Any], tuple[str, ...]]:
+    from auscult.data.leakage import rows_of
+
+    if not _is_recipe(name):
+        return rows_of(Path(name), side, audio=audio)
+    recipe = open_recipe(name, {})
+    return rows_of(recipe.data, side, seed=recipe.seed)
+
+
+def _is_recipe(name: str) -> bool:
+    return name in recipe_names() or Path(name).suffix in (".yaml", ".yml")
+
+
+def _table(leaks: Sequence[Leak], most: int) -> None:
+    """The first pairs; what is more is counted."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not leaks[:most]:
+        return
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("Training row", "Benchmark row", "Evidence", "Strength", "What"):
+        drawn.add_column(Text(title), justify="right" if title == "Strength" else "left", overflow="fold")
+    for leak in leaks[:most]:
+        drawn.add_row(*map(Text, (leak.train, leak.benchmark, leak.kind, f"{leak.strength:.3f}", leak.note)))
+    Console().print(drawn)
+    if len(leaks) > most:
+        print(f"and {len(leaks) - most:,} more (--json lists all)")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,14 +65,14 @@ class Cache:
             entry.unlink(missing_ok=True)
             size -= status.st_size
 
-    def read(self, key: str) -> NDArray[np.generic] | None:
+    def read(self, key: str) -> NDArray[Any] | None:
         """What was kept under a key; None where nothing was, or nothing that can be read."""
         try:
             return np.load(io.BytesIO(self._file(key).read_bytes()), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
 
-    def write(self, key: str, values: NDArray[np.generic]) -> None:
+    def write(self, key: str, values: NDArray[Any]) -> None:
         """Keeps an array. Raises RunError when the folder cannot be written."""
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
@@ -134,7 +135,7 @@ def section(part: Media) -> tuple[float, float]:
     return part.start or 0.0, float("inf") if part.end is None else part.end
 
 
-def name(part: Media) -> str:
+def name_of(part: Media) -> str:
     """The file's name without folder and extension; empty for media in memory."""
     path = None if isinstance(part, Frames) else part.path
     return os.path.splitext(os.path.basename(path))[0] if path else ""

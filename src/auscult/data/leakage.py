@@ -1,0 +1,199 @@
+"""Is what we train on in the benchmark? Then its score would say nothing.
+
+Training rows are compared with the rows of benchmarks, and each pair that has something in common is named with its
+evidence:
+
+    content    the same bytes, of sections that overlap
+    audio      the same recording, re-encoded, resampled, turned down, shifted or cut (`media/audio_print.py`)
+    image      the same picture, scaled or re-encoded (`media/image_print.py`)
+    youtube    the same video, and sections that overlap, by tags or by file names such as `ID_30_40.wav`
+    id         the same id or file name, of those that cannot be alike by chance: with a hash, or a number of six digits
+    question   the same words: seven tenths of the benchmark row's own 8-grams (question and choices) stand in the
+               training row. n between 8 and 13 is GPT-3's (Brown et al. 2020, appendix C), the share is PaLM's
+               (Chowdhery et al. 2022, section 8). An n-gram that a benchmark says of two recordings, or that training
+               says of more than ten, is a template and no evidence (NeMo Curator's `max_matches`); what then has fewer
+               n-grams than thirteen words in a row give is left out and counted: "What is heard?" is everybody's.
+
+Nothing is compared pair by pair: evidence is looked up in tables of the benchmarks, and every medium is opened once
+(twice where two short recordings are suspects). What cannot be opened or printed is compared by the rest, and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from auscult.core.errors import DataError
+from auscult.data import check
+from auscult.data.evidence import KINDS, Hit, Kind, SameMedia, SameNames, SameWords, Tell
+from auscult.data.prints import Cache
+from auscult.data.source import Listed, Row, Samples, Source, Split, Written
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A training row and a benchmark row that have something in common."""
+
+    train: str
+    """File and row of the training sample."""
+    benchmark: str
+    """File and row of the benchmark's."""
+    kind: Kind
+    """What they have in common."""
+    strength: float
+    """How much of it: share of bits, correlation, share of the section or of n-grams; 0 to 1."""
+    note: str
+    """The evidence, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a comparison found."""
+
+    train: int
+    """Training rows."""
+    benchmark: int
+    """Benchmark rows."""
+    leaks: tuple[Leak, ...]
+    """All pairs, in order of the training rows, the strongest evidence first; one for each kind of evidence."""
+    unprinted: Mapping[str, int]
+    """Media that could only be compared by names or bytes, by the reason."""
+    wordless: int
+    """Benchmark rows with too few words of their own to be known by."""
+    notes: tuple[str, ...] = ()
+    """What else was left out, in sentences."""
+
+    @property
+    def kinds(self) -> dict[Kind, int]:
+        """Pairs by kind of evidence."""
+        counts = Counter(leak.kind for leak in self.leaks)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The training rows that leak, each once."""
+        return tuple(dict.fromkeys(leak.train for leak in self.leaks))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "train_rows": self.train,
+            "benchmark_rows": self.benchmark,
+            "leaking_train_rows": len(self.rows),
+            "leaked_benchmark_rows": len({leak.benchmark for leak in self.leaks}),
+            "pairs": len({(leak.train, leak.benchmark) for leak in self.leaks}),
+            "evidence": self.kinds,
+            "unprinted": dict(self.unprinted),
+            "wordless": self.wordless,
+            "notes": list(self.notes),
+            "leaks": [asdict(leak) for leak in self.leaks],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The counts, for a person."""
+        both = len({leak.benchmark for leak in self.leaks})
+        yield f"{len(self.rows):,} of {self.train:,} training rows are in {both:,} of {self.benchmark:,} benchmark rows"
+        for kind, count in self.kinds.items():
+            yield f"{kind:<12}{count:,} pairs"
+        if self.unprinted:
+            yield f"media compared by names and bytes only: {_counted(self.unprinted)}"
+        if self.wordless:
+            yield f"benchmark rows with too few words of their own to be known by: {self.wordless:,}"
+        yield from self.notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What must not be trained on."""
+
+    against: tuple[str, ...] = ()
+    """Benchmarks (JSONL, a JSON list of questions, a folder) that no training sample may be in."""
+    audio: str = ""
+    """Folder of the recordings that a question list names; empty is the list's own."""
+    action: Literal["refuse", "drop"] = "refuse"
+    """What happens to a training set with such samples: it is refused, or they are left out."""
+    cache: str = ""
+    """Folder that keeps the prints of recordings and images; empty keeps none."""
+
+
+def guarded(train: Samples, guard: Guard, tell: Tell) -> tuple[Samples, Found | None]:
+    """The training samples that are in no benchmark, and what was found; None where nothing was to be compared with.
+
+    Raises DataError when some are and the guard's action is `refuse`, or when there is no end of samples.
+    """
+    if not guard.against:
+        return train, None
+    if train.size is None:
+        raise DataError(
+            "the training samples are drawn without end and cannot be compared with a benchmark; compare what they are "
+            "made of with `auscult data leaks`, and leave `against` empty"
+        )
+    rows, benchmark, notes = _side(train, "train"), list[Row](), tuple[str, ...]()
+    for name in guard.against:
+        read, said = check.read(name, Path(guard.audio) if guard.audio else None)
+        benchmark, notes = benchmark + read, notes + said
+    cache = Cache(Path(guard.cache)) if guard.cache else None
+    found = compare(rows, benchmark, cache=cache, tell=tell, notes=notes)
+    if found.leaks and guard.action == "refuse":
+        raise DataError(
+            f"{len(found.rows)} of {len(rows)} training samples are in {', '.join(guard.against)} "
+            f"({_counted(found.kinds)}), first: {found.leaks[0].train} is {found.leaks[0].benchmark} "
+            f"({found.leaks[0].note}); `auscult data leaks` lists them, the action `drop` leaves them out"
+        )
+    leaking = set(found.rows)
+    kept = Listed(tuple(row.sample for row in rows if row.where not in leaking))
+    if not kept.size:
+        raise DataError(f"all {len(rows)} training samples are in {', '.join(guard.against)}; train on other data")
+    return kept, found
+
+
+def rows_of(
+    target: Path | str | Source, side: Split, *, audio: Path | None = None, seed: int = 0
+) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows of a file, a folder, or one side of a source; and sentences about what was left out.
+
+    Raises DataError where nothing can be read.
+    """
+    if not isinstance(target, Source):
+        return check.read(target, audio)
+    if isinstance(target, Written):
+        return target.rows(side, seed), ()
+    samples = target.split(side, seed)
+    if samples.size is None:
+        return [], (f"the {side} split never ends and was left out",)
+    return _side(samples, side), ()
+
+
+def _side(samples: Samples, side: Split) -> list[Row]:
+    """Finitely many samples as rows."""
+    return [Row(f"{side}[{number}]", samples[number]) for number in range(samples.size or 0)]
+
+
+def compare(
+    train: Sequence[Row],
+    benchmark: Sequence[Row],
+    *,
+    cache: Cache | None = None,
+    tell: Tell = lambda *_: None,
+    notes: tuple[str, ...] = (),
+) -> Found:
+    """Everything that training rows have in common with benchmark rows. Raises RunError for a cache it cannot write."""
+    words, names = SameWords(benchmark, train), SameNames(benchmark)
+    media = SameMedia(benchmark, cache, tell)
+    media.learn(train, tell)
+    leaks: list[Leak] = []
+    for row in train:
+        best: dict[tuple[int, Kind], Hit] = {}
+        for hit in (*media.find(row), *names.find(row), *words.find(row)):
+            if hit.strength > (best[hit.place, hit.kind].strength if (hit.place, hit.kind) in best else -1):
+                best[hit.place, hit.kind] = hit
+        ordered = sorted(best.values(), key=lambda hit: (KINDS.index(hit.kind), -hit.strength, hit.place))
+        leaks += [Leak(row.where, benchmark[hit.place].where, hit.kind, hit.strength, hit.note) for hit in ordered]
+    return Found(len(train), len(benchmark), tuple(leaks), media.unprinted, words.wordless, notes)
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
