@@ -1,0 +1,273 @@
+"""Predictions meet a benchmark under a rule: outcomes, and the score told twice.
+
+    official   as the benchmark's script tells it: questions without a prediction are left out
+    strict     all questions; one without a prediction is wrong
+
+Both are right answers over rows, by the benchmark's own breakdowns. The parity report puts every rule to the same
+predictions and names the rows on which they disagree: what of a score is the model's, and what the parser's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from auscult.core.config import Plugin, loaded
+from auscult.core.errors import ConfigError, DataError
+from auscult.core.types import Outcome, Parsed, Sample
+from auscult.evaluate import predictions, records
+from auscult.evaluate.baselines import guesses
+from auscult.evaluate.benchmark import Benchmark, Breakdown, find
+from auscult.evaluate.predictions import UNGIVEN, Predictions, Problem
+from auscult.evaluate.results import Evaluation
+from auscult.evaluate.verdict import Verdict
+
+Scorer = Callable[[str, Sample], Verdict]
+"""A rule: the raw reply and the question."""
+SCORERS = Plugin("scorer", "auscult.evaluate.scorers")
+"""Where rules are found by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a table."""
+
+    name: str
+    """A value of the table's tag, for example `speech`."""
+    correct: int
+    """Right answers."""
+    n: int
+    """Rows that count."""
+
+    @property
+    def percent(self) -> float:
+        """Accuracy in percent, 0 without rows, as the official scripts print it."""
+        return self.correct / self.n * 100 if self.n else 0.0
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Counts and percent, to two decimals."""
+        return {"correct": self.correct, "n": self.n, "percent": round(self.percent, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A breakdown with its figures."""
+
+    breakdown: Breakdown
+    """What it is by."""
+    lines: tuple[Line, ...]
+    """Its lines in the order of the official script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A benchmark and the predictions that are scored on it."""
+
+    name: str
+    """What the benchmark is called."""
+    benchmark: Benchmark
+    """It."""
+    identity: Mapping[str, str | None]
+    """Which version of it: title, version, gold, gold_sha256."""
+    samples: tuple[Sample, ...]
+    """Its questions."""
+    predictions: Predictions
+    """What was answered."""
+    problems: tuple[Problem, ...]
+    """All that could not be scored as it stands."""
+
+    def outcomes(self, rule: Scorer) -> tuple[Outcome, ...]:
+        """One outcome for each question, in order."""
+        return tuple(outcome(sample, self.predictions.texts.get(sample.id), rule) for sample in self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score."""
+
+    work: Work
+    """Of what."""
+    rule: str
+    """By which rule."""
+    outcomes: tuple[Outcome, ...]
+    """One for each question."""
+    official: tuple[Table, ...]
+    """Breakdowns over the questions with a prediction."""
+    strict: tuple[Table, ...]
+    """Breakdowns over all questions."""
+
+    @property
+    def totals(self) -> tuple[Line, Line]:
+        """The official and the strict total."""
+        return total("official", answered(self.outcomes)), total("strict", self.outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a results file holds; figures without a name of their own are strict."""
+        samples, file = self.work.samples, self.work.predictions.file
+        official, strict = self.totals
+        figures = Evaluation(self.outcomes, {}, guesses(samples), {}, self.rule).to_dict()
+        unparsed = sum(count for reason, count in figures["unparsed"].items() if reason not in UNGIVEN)
+        return {
+            **figures,
+            "benchmark": {
+                "name": self.work.name,
+                **self.work.identity,
+                "official_command": self.work.benchmark.official,
+            },
+            "predictions": {"path": str(file.path), "sha256": file.sha256, "keys": dict(self.work.predictions.keys)},
+            "official": {"total": official.to_dict(), **told(self.official)},
+            "strict": {"total": strict.to_dict(), **told(self.strict)},
+            "answered": official.n,
+            "unparsed_share": unparsed / official.n if official.n else None,
+            "figures": self.work.benchmark.figures(samples, self.outcomes),
+            "problems": dict(Counter(problem.reason for problem in self.work.problems)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The same predictions under every rule."""
+
+    scores: Mapping[str, Scored]
+    """By rule, the benchmark's own first."""
+    unfit: Mapping[str, str]
+    """Rules that cannot be put to these questions, and why."""
+
+    @property
+    def flips(self) -> dict[str, tuple[str, ...]]:
+        """The rows on which rules disagree: by id, the rules that call them right."""
+        right: dict[str, tuple[str, ...]] = {}
+        for row in zip(*(scored.outcomes for scored in self.scores.values()), strict=True):
+            calls = tuple(rule for rule, outcome in zip(self.scores, row, strict=True) if outcome.correct)
+            if 0 < len(calls) < len(self.scores):
+                right[row[0].id] = calls
+        return right
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a results file holds."""
+        own = next(iter(self.scores.values()))
+        return {
+            "rules": {rule: scored.to_dict() for rule, scored in self.scores.items()},
+            "flips": {name: list(rules) for name, rules in self.flips.items()},
+            "flips_from_own_rule": {rule: disagreements(own, scored) for rule, scored in self.scores.items()},
+            "unfit": dict(self.unfit),
+        }
+
+
+def scorer(name: str) -> Scorer:
+    """The rule called `name`. Raises ConfigError when there is none."""
+    if name not in SCORERS.names():
+        raise ConfigError(f"there is no scorer {name!r}; there are {', '.join(SCORERS.names())}, and all")
+    return cast(Scorer, getattr(loaded(f"{SCORERS.package}.{name}"), name))
+
+
+def work(name: str, path: Path, gold: Path | None = None, key: str = "", media: str = "") -> Work:
+    """A benchmark's questions and somebody's predictions.
+
+    Without `gold` the predictions must carry it in their rows, as the official scripts want their input. Raises
+    DataError for files that cannot be used, and for questions whose answers are withheld.
+    """
+    kind = find(name)
+    file = records.read(path)
+    chosen = kind(gold=str(gold or path), media=media)
+    if gold is None:
+        bare = next((record.where for record in file.rows if not chosen.carries_gold(record.row)), None)
+        if bare:
+            raise DataError(
+                f"{bare}: carries no {', '.join(kind.gold_keys)}; name the gold file ({kind.source}): --gold FILE"
+            )
+    gold_file = records.read(gold) if gold else file
+    if gold and gold_file.broken:
+        raise DataError(f"{gold_file.broken[0].where}: {gold_file.broken[0].why}; download the gold file again")
+    samples = tuple(chosen.samples_of(gold_file))
+    secret = [sample.id for sample in samples if not sample.answers]
+    if secret:
+        raise DataError(
+            f"{gold_file.path}: {len(secret)} of {len(samples)} questions have no answer, the first {secret[0]!r}; "
+            f"they are scored by their owners: auscult submit {name}"
+        )
+    found = predictions.of(file, key, chosen.id_of)
+    problems = (*found.against(sample.id for sample in samples), *_other_gold(chosen, samples, found))
+    return Work(name, chosen, kind.identity_of(gold_file), samples, found, problems)
+
+
+def score(work: Work, rule: str) -> Scored:
+    """The work's score by one rule. Raises DataError when the rule does not fit the questions."""
+    outcomes = work.outcomes(scorer(rule))
+    breakdowns = work.benchmark.breakdowns_of(work.samples)
+    return Scored(work, rule, outcomes, tables(answered(outcomes), breakdowns), tables(outcomes, breakdowns))
+
+
+def parity(work: Work) -> Parity:
+    """The work's score by every rule that fits its questions."""
+    own = work.benchmark.scorer
+    scores = {own: score(work, own)}
+    unfit: dict[str, str] = {}
+    for rule in SCORERS.names():
+        try:
+            scores.setdefault(rule, score(work, rule))
+        except DataError as problem:
+            unfit[rule] = str(problem)
+    return Parity(scores, unfit)
+
+
+def outcome(sample: Sample, text: str | None, rule: Scorer) -> Outcome:
+    """One question scored; None is no prediction."""
+    verdict = Verdict(False, Parsed(None, "no_prediction")) if text is None else rule(text, sample)
+    return Outcome(
+        id=sample.id,
+        input=sample.question,
+        target=sample.answers[0],
+        reply=text or "",
+        parsed=verdict.parsed,
+        correct=verdict.correct,
+        group=sample.group or sample.id,
+        tags=sample.tags,
+    )
+
+
+def answered(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Those that have a prediction."""
+    return tuple(outcome for outcome in outcomes if outcome.parsed.problem not in UNGIVEN)
+
+
+def total(name: str, outcomes: Sequence[Outcome]) -> Line:
+    """All of them in one line."""
+    return Line(name, sum(outcome.correct for outcome in outcomes), len(outcomes))
+
+
+def tables(outcomes: Sequence[Outcome], breakdowns: Sequence[Breakdown]) -> tuple[Table, ...]:
+    """Right answers over rows by each breakdown; a row without the tag is in no line of it."""
+    found: list[Table] = []
+    for breakdown in breakdowns:
+        rows: dict[str, list[Outcome]] = {value: [] for value in breakdown.values}
+        for outcome in outcomes:
+            if breakdown.tag in outcome.tags:
+                rows.setdefault(outcome.tags[breakdown.tag], []).append(outcome)
+        found.append(Table(breakdown, tuple(total(value, alike) for value, alike in rows.items())))
+    return tuple(found)
+
+
+def told(tables: Sequence[Table]) -> dict[str, dict[str, dict[str, int | float]]]:
+    """Tables for a results file, by tag and value."""
+    return {table.breakdown.tag: {line.name: line.to_dict() for line in table.lines} for table in tables}
+
+
+def disagreements(one: Scored, other: Scored) -> int:
+    """Rows that one rule calls right and the other wrong."""
+    return sum(a.correct != b.correct for a, b in zip(one.outcomes, other.outcomes, strict=True))
+
+
+def _other_gold(chosen: Benchmark, samples: Sequence[Sample], found: Predictions) -> list[Problem]:
+    """Rows that carry another question than the gold file has under their id: they answer another version of it."""
+    by_id = {sample.id: sample for sample in samples}
+    stale: list[Problem] = []
+    for name, row in found.rows.items():
+        if name in by_id and chosen.carries_gold(row):
+            own, gold = chosen.sample(row, found.places[name], name), by_id[name]
+            if (own.question, own.choices, own.answers) != (gold.question, gold.choices, gold.answers):
+                stale.append(Problem("other_gold", found.places[name], name))
+    return stale
