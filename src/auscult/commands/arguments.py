@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -35,12 +36,44 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{self.command}: {message}; usage: {self.usage}")
 
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """All of `args` understood; what is left over is a mistake, with the flag that was probably meant."""
+        known, rest = self.parse_known_args(args)
+        self.refuse_misspelt(rest)
+        if rest:
+            self.error(f"it takes no {' '.join(rest)}")
+        return known
+
+    def refuse_misspelt(self, words: Sequence[str], settings: Sequence[str] = ()) -> None:
+        """Refuses what is nearly a flag of this command, and none of the `settings` that it takes too."""
+        for flag in [word.partition("=")[0] for word in words if word.startswith("--")]:
+            meant = nearest(flag, self._option_string_actions)
+            if meant and "." not in flag and flag.removeprefix("--") not in settings:
+                self.error(f"there is no {flag}{meant}")
+
     def helped(self, arguments: Sequence[str]) -> bool:
         """Whether help was asked for, which is then printed."""
         asked = bool(set(HELP) & set(arguments))
         if asked:
             print(self.format_help())
         return asked
+
+
+def option_lines(
+    cls: type, values: Mapping[str, Any], overrides: Mapping[str, str], sections: Sequence[str] = ()
+) -> str:
+    """Every setting of `cls` (in `sections`, by default all) with its value and its text, for --help."""
+    from dataclasses import MISSING
+
+    from auscult.core.config import describe
+
+    lines: list[str] = []
+    for option in describe(cls, values, overrides):
+        if sections and option.key.partition(".")[0] not in sections:
+            continue
+        value = "required" if option.value is MISSING else json.dumps(option.value, default=str, ensure_ascii=False)
+        lines.append(f"  --{option.key:<28} {option.type} = {value}\n        {option.text}")
+    return "\n".join(lines)
 
 
 def nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auscult.commands.arguments import HELP, Parser, nearest
+from auscult.commands.arguments import HELP, Parser, nearest, option_lines
 from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,8 +69,12 @@ def asked(
     )
     # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
     known, rest = parser.parse_known_args([word for word in _first(arguments) if word not in HELP])
-    from auscult.core.config import parse_overrides
+    from dataclasses import fields
 
+    from auscult.core.config import parse_overrides
+    from auscult.recipe import Recipe
+
+    parser.refuse_misspelt(rest, [field.name for field in fields(Recipe)])
     overrides = parse_overrides(rest)
     if known.model is not None:
         # A section is told from a folder by its brace: `--model '{family: gemma3, path: ...}'`.
@@ -125,16 +128,7 @@ def open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
 
 def settings(name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = ()) -> str:
     """All settings of a recipe (in `sections`) with their values, for --help."""
-    from dataclasses import MISSING
-
-    from auscult.core.config import describe
     from auscult.core.yaml12 import read_yaml
     from auscult.recipe import Recipe
 
-    lines: list[str] = []
-    for option in describe(Recipe, read_yaml(recipe_file(name)) if name else {}, overrides):
-        if sections and option.key.partition(".")[0] not in sections:
-            continue
-        value = "required" if option.value is MISSING else json.dumps(option.value, default=str, ensure_ascii=False)
-        lines.append(f"  --{option.key:<28} {option.type} = {value}\n        {option.text}")
-    return "\n".join(lines)
+    return option_lines(Recipe, read_yaml(recipe_file(name)) if name else {}, overrides, sections)
