@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +59,87 @@ def heard() -> Callable[..., Sample]:
         return Sample(f"clip-{number}", (turn,), (answer,), choices=("1", "2", "3"), thought="low tone, click")
 
     return make
+
+
+class JudgeServer(ThreadingHTTPServer):
+    """An OpenAI-compatible server that says what `say(prompt)` returns, after the `faults` are used up in the order in
+    which requests arrive: a status, `drop`, `torn`, or a text that is said instead."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Judging)
+        self.say: Callable[[str], str] = lambda prompt: '{"reason": "so", "score": 1}'
+        self.faults: list[str | None] = []
+        self.takes_schema = True
+        self.choice: dict = {}
+        self.requests: list[dict] = []
+        self.most_in_flight = self.in_flight = 0
+        self.gate = threading.Event()
+        """Answers wait for it; set unless a test clears it."""
+        self.gate.set()
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request, client_address) -> None:
+        """Clients hang up here: that is the point."""
+
+
+class _Judging(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: JudgeServer
+
+    def log_message(self, *args) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.requests.append(body)
+            fault = server.faults.pop(0) if server.faults else None
+            server.in_flight += 1
+            server.most_in_flight = max(server.most_in_flight, server.in_flight)
+        server.gate.wait(30)
+        with server.lock:
+            server.in_flight -= 1
+        if fault == "drop":
+            self.close_connection = True
+            return None
+        if fault is not None and fault.isdigit():
+            return self._send(int(fault), b'{"error": "planned"}')
+        if "response_format" in body and not server.takes_schema:
+            return self._send(400, b'{"error": "response_format is not known"}')
+        text = server.say(body["messages"][0]["content"]) if fault in (None, "torn") else fault
+        data = json.dumps(
+            {
+                "model": body["model"],
+                "choices": [{"message": {"content": text}, "finish_reason": "stop", **server.choice}],
+                "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+            }
+        ).encode()
+        return self._send(200, data[:-20] if fault == "torn" else data)
+
+    def _send(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    """A server for judges, running until the test ends."""
+    server = JudgeServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server
+    server.gate.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()

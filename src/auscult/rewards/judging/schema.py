@@ -15,7 +15,7 @@ from typing import Any, NoReturn, cast
 Schema = Mapping[str, Any]
 
 _KEYWORDS = frozenset(
-    {"type", "enum", "minimum", "maximum", "minItems", "maxItems", "items"}
+    {"type", "enum", "minimum", "maximum", "minItems", "maxItems", "items", "prefixItems"}
     | {"properties", "required", "additionalProperties", "description"}
 )
 _STARTS = 256
@@ -65,7 +65,9 @@ def _list(value: Sequence[Any], schema: Schema, where: str) -> str | None:
     least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
     if not least <= len(value) <= most:
         return f"{where} has {len(value)} entries, not {least if least == most else f'{least} to {most}'}"
-    inside = (breach(item, schema.get("items", {}), f"{where}[{place}]") for place, item in enumerate(value))
+    first, others = schema.get("prefixItems", ()), schema.get("items", {})
+    kinds = (first[place] if place < len(first) else others for place in range(len(value)))
+    inside = (breach(*pair, f"{where}[{place}]") for place, pair in enumerate(zip(value, kinds, strict=True)))
     return next((found for found in inside if found), None)
 
 
