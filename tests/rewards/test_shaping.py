@@ -77,8 +77,9 @@ def test_thinking_is_paid_only_with_a_right_answer_and_never_when_it_is_empty() 
 
 def test_thinking_refuses_options_that_mean_nothing() -> None:
     for options in ({"target": 0}, {"alpha": 0.0}, {"delta": -0.1}):
+        rubric = Rubric.from_config({"thinking": {"weight": 1.0, "kwargs": options}})
         with pytest.raises(ConfigError, match="set target >= 1"):
-            thinking(PET, thought(PET, "x", "dog"), **options)
+            rubric.score(PET, (thought(PET, "x", "dog"),))
 
 
 # -- repetition, brevity, decisive -----------------------------------------------------------------------------------

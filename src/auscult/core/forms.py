@@ -32,7 +32,8 @@ from auscult.core.types import Parsed
 Tags = tuple[str, str]
 """An opening and a closing tag."""
 
-_THINK: Tags = ("<think>", "</think>")
+THINK: Tags = ("<think>", "</think>")
+"""Tags of thinking in every form, whatever else it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Form:
 
     def _split(self, text: str) -> tuple[list[str] | None, str | None]:
         """What stands outside of the thinking (None when thinking is still open at the end), and the thinking."""
-        pairs = {_THINK, self.thinking or _THINK}
+        pairs = {THINK, self.thinking or THINK}
         openings = {opening for opening, _ in pairs}
         outside: list[str] = []
         thoughts: list[str] = []
@@ -122,7 +123,7 @@ class Form:
                 thoughts.clear()
             position, inside = tag.end(), opens
         (thoughts if inside else outside).append(text[position:])
-        thoughts.insert(0, _finder(*_THINK, *(self.thinking or ())).sub("", text[:began]))
+        thoughts.insert(0, _finder(*THINK, *(self.thinking or ())).sub("", text[:began]))
         thought = "\n".join(part.strip() for part in thoughts if part.strip()) or None
         return (None if inside else outside), thought
 
@@ -142,18 +143,18 @@ class Form:
     def _keeps_to(self, reply: str) -> bool:
         """Whether `reply`, stripped, consists of this form's places in order and of nothing else."""
         if self.answer is None:
-            return "\n" not in reply and not _finder(*_THINK).search(reply)
+            return "\n" not in reply and not _finder(*THINK).search(reply)
         opening, closing = self.answer
         if not closing:
             line = _last_line(reply, opening)
             if line is None or line.end() < len(reply) or not reply.startswith(opening, line.start()):
                 return False
-            return not _last_line(reply[: line.start()], opening) and not _finder(*_THINK).search(reply)
+            return not _last_line(reply[: line.start()], opening) and not _finder(*THINK).search(reply)
         for tags in (self.thinking, self.semantic, self.answer):
             if tags is None or (tags == self.semantic and not reply.startswith(tags[0])):
                 continue
             inner, closed, rest = reply.partition(tags[1])
-            nested = _finder(*_THINK, *self.tags()).search(inner, len(tags[0]))
+            nested = _finder(*THINK, *self.tags()).search(inner, len(tags[0]))
             if not closed or not inner.startswith(tags[0]) or nested:
                 return False
             reply = rest.lstrip()
@@ -162,7 +163,7 @@ class Form:
     def _refuse_tags(self, *texts: str | None) -> None:
         """A line that begins with `ANSWER:` is a tag too, except in the answer, which `render` puts on that line."""
         line = self.answer[0] if self.answer and not self.answer[1] else ""
-        tags = [tag for tag in (*_THINK, *self.tags()) if tag != line]
+        tags = [tag for tag in (*THINK, *self.tags()) if tag != line]
         for index, text in enumerate(texts):
             held = _finder(*tags).search(text or "")
             if not held and line and index:
@@ -206,7 +207,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
                 "think",
                 "First think between <think> and </think>. Then write only your answer between <answer> and </answer>.",
                 answer=("<answer>", "</answer>"),
-                thinking=_THINK,
+                thinking=THINK,
             ),
             Form(
                 "solution",
@@ -228,7 +229,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
                 "<semantic_elements> and </semantic_elements>. Then write only your answer between <answer> and "
                 "</answer>.",
                 answer=("<answer>", "</answer>"),
-                thinking=_THINK,
+                thinking=THINK,
                 semantic=("<semantic_elements>", "</semantic_elements>"),
                 between="\n",
             ),

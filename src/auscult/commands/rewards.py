@@ -1,0 +1,123 @@
+"""`auscult rewards audit RECIPE`: what its rewards pay for, and what they should not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auscult.commands.arguments import Parser
+from auscult.commands.recipes import open_recipe, recipe_names
+from auscult.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from auscult.core.types import Sample
+    from auscult.recipe import Recipe
+    from auscult.rewards.audit import Account, Audit
+
+
+SHOWN = 60
+"""Characters of an example."""
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Audits the rewards of each stage; its exit code is 2 where a total has a hole."""
+    parser = Parser(command, "audit RECIPE [--limit N] [--json] [--key value ...]")
+    parser.add_argument("what", choices=["audit"], metavar="audit")
+    parser.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(recipe_names())}, a YAML file or a run folder")
+    parser.add_argument("--limit", type=int, default=32, metavar="N", help="held-out samples to try (default: 32)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if parser.helped(arguments):
+        return 0
+    known, rest = parser.parse_known_args(arguments)
+    from auscult.core.config import parse_overrides
+    from auscult.core.forms import form
+    from auscult.rewards.audit import examine
+    from auscult.rewards.rubric import Rubric
+
+    recipe = open_recipe(known.recipe, parse_overrides(rest))
+    rewards = {name: stage.request.rewards for name, stage in recipe.stages.items() if stage.request}
+    if not rewards:
+        raise ConfigError(f"recipe {recipe.name} has no stage with rewards; audit one that samples replies")
+    rubrics = {name: Rubric.from_config(given) for name, given in rewards.items()}
+    samples = _drawn(recipe, known.limit)
+    audits = {name: examine(rubric, form(recipe.wording.form), samples) for name, rubric in rubrics.items()}
+    flat = _flat(Path(known.recipe))
+    if known.json:
+        stages = {name: asdict(audit) for name, audit in audits.items()}
+        print(json.dumps({"recipe": recipe.name, "form": recipe.wording.form, "stages": stages, "flat": flat}))
+    else:
+        for name, audit in audits.items():
+            _show(f"{recipe.name}, stage {name}, form {recipe.wording.form}", audit, flat.get(name, []))
+    return 2 if any(audit.total.holes for audit in audits.values()) else 0
+
+
+def _drawn(recipe: Recipe, limit: int) -> list[Sample]:
+    """Held-out samples from all over the set, the same ones for the same seed."""
+    from auscult.core.seeds import rng
+
+    if limit < 1:
+        raise ConfigError(f"rewards: --limit is {limit}; try at least 1 sample")
+    samples = recipe.data.split("heldout", recipe.seed)
+    order = rng(recipe.seed, "rewards audit").permutation(samples.size or 0)[:limit]
+    return [samples[int(index)] for index in sorted(order)]
+
+
+def _flat(run: Path) -> dict[str, list[str]]:
+    """By stage of a run folder, the parts that taught nothing in it; nothing for what is no run folder."""
+    from auscult.core.runs import read_jsonl
+    from auscult.rewards.rubric import flat_parts
+
+    files = sorted(run.glob("*/metrics.jsonl")) if run.is_dir() else []
+    found = {file.parent.name: flat_parts(read_jsonl(file).rows) for file in files}
+    return {stage: parts for stage, parts in found.items() if parts}
+
+
+def _show(title: str, audit: Audit, flat: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(Text(f"{title}, {audit.samples} held-out samples", style="bold"))
+    console.print(_table(audit))
+    lines = [line for account in (audit.total, *audit.parts) for line in _holes(account)]
+    constant = [part.name for part in audit.parts if part.constant]
+    if constant:
+        lines.append(f"The same for every reply tried: {', '.join(constant)}.")
+    if flat:
+        lines.append(f"Different within no group of this run, so they taught nothing in it: {', '.join(flat)}.")
+    lines += [f"Not tried on {len(audit.unused)} samples; {audit.unused[0]}"] if audit.unused else []
+    console.print(Text("\n".join(lines or ["No cheat pays."])), soft_wrap=True)
+
+
+def _table(audit: Audit) -> Table:
+    """A row for each part and the total: what is honest, what is a mistake, and the cheat that did best."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from auscult.rewards.audit import HONEST, MISTAKE
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Part", "Weight", "Honest", "Mistake", "Cheat", "Best paid cheat"):
+        table.add_column(heading, justify="right" if heading in ("Weight", "Honest", "Mistake", "Cheat") else "left")
+    for account in (*audit.parts, audit.total):
+        values = {one.name: f"{one.mean:.2f}" for one in account.earned}
+        best = next((one for one in account.earned if one.cheat), None)
+        weight = "" if account is audit.total else f"{account.weight:g}"
+        cells = (account.name, weight, values.get(HONEST, ""), values.get(MISTAKE, ""))
+        table.add_row(*map(Text, (*cells, *((f"{best.mean:.2f}", best.name) if best else ("", "")))))
+    return table
+
+
+def _holes(account: Account) -> list[str]:
+    if not account.holes:
+        return []
+    return [
+        f"HOLES in {account.name}: these earn too much",
+        *(f"  {one.mean:.2f}  {one.name}; {one.example_id}: {one.example[:SHOWN]!r}" for one in account.holes),
+    ]
