@@ -117,7 +117,7 @@ def test_blank_lines_and_line_separators_inside_of_texts(tmp_path: Path) -> None
         (["a"], "a list instead of an object"),
         ('{"id": "1", "id": "2"}', "the key `id` occurs twice"),
         ('{"id": NaN}', "NaN"),
-        ('{"id": "1"', "no valid JSON"),
+        ('{"id": "1"', r":2: no valid JSON \(Expecting ',' delimiter at column 11\); correct it"),
         ("[" * 100_000, "no valid JSON"),
     ],
 )

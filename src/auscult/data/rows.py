@@ -35,7 +35,10 @@ def load_json(text: str, where: str) -> Any:
         before = error.object[max(0, error.start - 20) : error.start]
         raise DataError(f"{where}: half a character (a lone surrogate) after `{before}`; correct the escape") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: no valid JSON ({error}); correct it") from error
+        problem = str(error)
+        if isinstance(error, json.JSONDecodeError) and "\n" not in text:  # `where` names the line already
+            problem = f"{error.msg} at column {error.colno}"
+        raise DataError(f"{where}: no valid JSON ({problem}); correct it") from error
     return value
 
 
