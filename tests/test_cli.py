@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from safetensors import safe_open
 from auscult import rewards
 from auscult.cli import main
 from auscult.commands.recipes import recipe_names
+from auscult.console import Reporter
 from auscult.core.config import build
 from auscult.core.runs import read_jsonl
 from auscult.core.yaml12 import read_yaml
@@ -474,6 +476,20 @@ def test_sigterm_is_ours_while_a_command_runs_alone(processes, monkeypatch):
     with ThreadPoolExecutor() as pool:
         assert pool.submit(main, []).result() == 0
     assert seen[1] == signal.SIG_DFL
+
+
+def test_a_signal_that_was_swallowed_ends_the_run_at_its_next_step(monkeypatch):
+    """Python swallows what a signal raises while it finalises an object."""
+
+    def deaf(_):
+        with Reporter() as tell:
+            with suppress(BaseException):
+                os.kill(os.getpid(), signal.SIGTERM)
+            tell("train", 1, 2, {})
+        return 0
+
+    monkeypatch.setattr("auscult.cli._dispatch", deaf)
+    assert main([]) == 143
 
 
 def test_killed_while_it_clears_checkpoints_away_a_stage_is_not_trained_again(whole, tmp_path, capsys):
