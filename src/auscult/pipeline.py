@@ -16,7 +16,6 @@ and share the training and the held-out samples; process 0 writes.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
@@ -29,23 +28,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import soundfile
 import torch
 
-from auscult.core.answer import normal
 from auscult.core.config import to_dict
 from auscult.core.errors import ConfigError
 from auscult.core.forms import form
-from auscult.core.runs import Run, atomic_folder, write_bytes, write_json, write_text
+from auscult.core.runs import Run, atomic_folder, write_json
 from auscult.core.seeds import derive
-from auscult.core.types import Audio, Frames, Image, Media, Outcome, Rollout, Sample, Sampling, Score
+from auscult.core.types import Outcome, Sample, Sampling
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, group_of
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.outcomes import clusters, proportion, read_outcomes, write_outcomes
 from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
-from auscult.media import image
-from auscult.media.audio import decode
 from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.listener import Listener
 from auscult.recipe import Recipe
@@ -55,6 +50,7 @@ from auscult.rewards.rubric import Rubric
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.server import ServerEngine
+from auscult.showcase import Shown, write_showcase
 from auscult.train import checkpoint, loop, rest
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms.rest import Algorithm as Rest
@@ -67,8 +63,6 @@ Say = Callable[[str], None]
 """Told a sentence for whoever waits."""
 VOCABULARY_SAMPLES = 512
 """Samples whose texts a new tokenizer is learnt from."""
-SHOWCASE_RATE = 16_000
-"""Rate of the recordings that the report plays, Hz."""
 
 
 def load(recipe: Recipe, path: str | Path) -> Listener:
@@ -127,7 +121,7 @@ def run(
             try:
                 _stages(recipe, work, opened, command, tell, say)
             finally:
-                _clock(out / "environment.json", time.perf_counter() - began)
+                clock(out / "environment.json", time.perf_counter() - began)
             write_page(out)
             opened.finish()
     leave()
@@ -375,58 +369,14 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     rolled = engine(recipe, listener).roll(prompts, 1, sampling, derive(recipe.seed, "showcase"))
     if join().rank:
         return
-    lines = [
-        {
-            "id": prompt.sample.id,
-            "question": prompt.sample.question,
-            "choices": prompt.sample.choices,
-            "gold": _gold(prompt.sample, rollouts[0]),
-            "media": [_kept(media, out) for media in prompt.sample.media],
-            "prompt": prompt.text,
-            **_told(rollouts[0], rubric.score(prompt.sample, rollouts)[0]),
-            "tags": dict(prompt.sample.tags),
-        }
-        for prompt, rollouts in zip(prompts, rolled, strict=True)
-    ]
-    write_text(
-        out / "rollouts" / "showcase.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    )
+    shown: list[Shown] = []
+    for prompt, (rollout,) in zip(prompts, rolled, strict=True):
+        (score,) = rubric.score(prompt.sample, [rollout])
+        shown.append(Shown(prompt.sample, prompt.text, rollout.text, rollout.parsed, score.parts, score.total))
+    write_showcase(out, shown)
 
 
-def _gold(sample: Sample, rollout: Rollout) -> str:
-    """The accepted answer that was given, or else the first one."""
-    given = normal(rollout.parsed.answer or "")
-    return next((answer for answer in sample.answers if normal(answer) == given), sample.answers[0])
-
-
-def _told(rollout: Rollout, score: Score) -> dict[str, Any]:
-    return {
-        "reply": rollout.text,
-        "answer": rollout.parsed.answer,
-        "problem": rollout.parsed.problem,
-        "parts": dict(score.parts),
-        "total": score.total,
-    }
-
-
-def _kept(media: Media, out: Path) -> dict[str, Any]:
-    """Writes a recording as 16-bit WAV, an image as PNG, into the run's media folder; how the page finds it."""
-    if isinstance(media, Frames):
-        return {"kind": "frames", "file": None, "seconds": len(media.values) / media.rate}
-    if isinstance(media, Image):
-        pixels = image.decode(media)
-        name = f"media/{Image.of(pixels).sha256}.png"
-        write_bytes(out / name, image.encode_png(pixels))
-        return {"kind": "image", "file": name, "seconds": None}
-    wave = decode(media, SHOWCASE_RATE)
-    name = f"media/{Audio.of(wave, SHOWCASE_RATE).sha256}.wav"
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave.clip(-1, 1), SHOWCASE_RATE, format="WAV", subtype="PCM_16")
-    write_bytes(out / name, buffer.getvalue())
-    return {"kind": "audio", "file": name, "seconds": len(wave) / SHOWCASE_RATE}
-
-
-def _clock(path: Path, seconds: float) -> None:
+def clock(path: Path, seconds: float) -> None:
     """Adds the time that this process took to what earlier ones took, but for those that were killed outright."""
     environment = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**environment, "seconds": environment.get("seconds", 0.0) + seconds})

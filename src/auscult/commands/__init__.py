@@ -10,7 +10,7 @@ COMMANDS = {
     "sft": "run only the supervised stage of a recipe",
     "rest": "run only the self-training stage of a recipe: sample, filter, imitate, keep or roll back",
     "grpo": "run only the reinforcement stage of a recipe",
-    "eval": "evaluate a saved model on a recipe's held-out samples",
+    "eval": "evaluate a model on a benchmark, or on a recipe's held-out samples",
     "export": "write a saved model as a plain checkpoint, its adapter merged into its weights",
     "score": "score somebody's predictions on a benchmark by its official rule, or by all rules",
     "compare": "compare runs row by row: paired intervals, tests, which rows differ",
@@ -30,4 +30,4 @@ STAGES = ("sft", "rest", "grpo", "eval")
 
 def file_of(command: str) -> str:
     """The file in this folder that has the command."""
-    return "run" if command in STAGES else command
+    return "run" if command in STAGES and command != "eval" else command

@@ -22,6 +22,8 @@ from auscult.rollouts.engine import Engine
 
 Tell = Callable[[str, int, int], None]
 """Told what is evaluated, how many rows are done, and of how many."""
+Change = Callable[[Sample], Sample]
+"""Gives a sample other media; applied when it is asked, for silence for all of them would fill the memory."""
 
 
 def evaluate(
@@ -36,16 +38,17 @@ def evaluate(
 ) -> Evaluation:
     """Answers all samples, and once more each without its own media unless `unheard` is false."""
 
-    def ask(what: str, asked: Sequence[Sample]) -> tuple[Outcome, ...]:
-        return answer(engine, listener, asked, options, seed, lambda done: tell(what, done, len(asked)))
+    def ask(what: str, change: Change) -> tuple[Outcome, ...]:
+        return answer(engine, listener, samples, options, seed, lambda done: tell(what, done, len(samples)), change)
 
     before = Counter(listener.counts)
-    outcomes = ask("held-out", samples)
+    outcomes = ask("held-out", lambda sample: sample)
     media = {name: listener.counts[name] - before[name] for name in RENDERED}
-    without = {"shuffled": shuffled(samples, seed), "silence": [silenced(s) for s in samples]} if unheard else {}
+    donors = {sample.id: sample for sample in shuffled(samples, seed)}
+    without: dict[str, Change] = {"shuffled": lambda sample: donors[sample.id], "silence": silenced} if unheard else {}
     return Evaluation(
         outcomes,
-        {name: ask(name, asked) for name, asked in without.items()},
+        {name: ask(name, change) for name, change in without.items()},
         guesses(samples),
         {"clips": sum(len(sample.media) for sample in samples), **media},
     )
@@ -58,12 +61,13 @@ def answer(
     options: Evaluate,
     seed: int,
     tell: Callable[[int], None] = lambda done: None,
+    change: Change = lambda sample: sample,
 ) -> tuple[Outcome, ...]:
-    """One outcome for each sample, in order."""
+    """One outcome for each sample, in order; `change` gives one other media when it is asked."""
     outcomes: list[Outcome] = []
     for start in range(0, len(samples), options.batch):
         part = samples[start : start + options.batch]
-        prompts = [listener.prompt(sample) for sample in part]
+        prompts = [listener.prompt(change(sample)) for sample in part]
         rolled = engine.roll(prompts, 1, options.sampling, derive(seed, "evaluate", start))
         outcomes += [outcome(sample, rollouts[0]) for sample, rollouts in zip(part, rolled, strict=True)]
         tell(len(outcomes))

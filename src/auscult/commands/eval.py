@@ -1,0 +1,146 @@
+"""`auscult eval RECIPE | BENCHMARK`: a saved model on a recipe's held-out samples, or a model on a benchmark."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.commands import run as recipes
+from auscult.commands.arguments import HELP, Parser, nearest, option_lines
+from auscult.commands.output import quiet, show
+from auscult.commands.recipes import recipe_names
+from auscult.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from auscult.evaluate.exam import Exam
+
+FLAGS = {
+    "gold": ("benchmark.gold", "FILE", "the benchmark's questions and answers, as published"),
+    "media": ("benchmark.media", "DIR", "folder of its recordings or images (default: the file's own)"),
+    "model": ("model.path", "DIR", "a saved model, or a hub id with --model.family NAME"),
+    "server": ("server.url", "URL", "ask an OpenAI-compatible server instead, for example http://localhost:8000/v1"),
+    "limit": ("evaluate.limit", "N", "ask N questions, evenly spaced (default: all)"),
+    "samples": ("votes", "N", "answers drawn to each question; the one most often given counts (default: 1)"),
+    "prompt": ("prompts", "NAME", "what is said around the question; give it again to compare (default: baseline)"),
+    "scorer": ("scorer", "NAME", "the rule that tells right from wrong (default: the benchmark's own)"),
+}
+"""Flag -> the setting that it is short for, its value in usage, its text."""
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Evaluates on what the first word names: a benchmark, the run folder of an exam, or else a recipe."""
+    from auscult.core.config import Plugin
+
+    names = Plugin("name", "auscult.evaluate.benchmarks").names()
+    what = next((word for word in arguments if word in names), None)
+    folders = [word for word in arguments if _benchmark_of(word)]
+    if what is None and not folders:
+        if set(HELP) & set(arguments):
+            print(f"benchmarks: {', '.join(names)}; auscult eval BENCHMARK --help\n\nrecipes:\n")
+        for word in [
+            word for word in arguments[:1] if word not in (*recipe_names(), *HELP) and not Path(word).exists()
+        ]:
+            if close := nearest(word, [*names, *recipe_names()]):
+                raise ConfigError(f"there is no benchmark or recipe {word!r}{close}; auscult list has all of them")
+        return recipes.run(command, arguments)
+    named = what or folders[0]
+    rest = list(arguments)
+    rest.remove(named)
+    return _examine(command, named, rest)
+
+
+def _benchmark_of(word: str) -> str | None:
+    """The benchmark of an exam's run folder; None for anything else."""
+    from auscult.core.yaml12 import read_yaml
+
+    config = Path(word) / "config.yaml"
+    section = read_yaml(config).get("benchmark") if config.is_file() else None
+    return section.get("name") if isinstance(section, dict) else None
+
+
+def _examine(command: str, what: str, arguments: list[str]) -> int:
+    parser = Parser(command, f"{what} --gold FILE (--model DIR | --server URL) [--key value ...]")
+    for flag, (_, value, text) in FLAGS.items():
+        parser.add_argument(f"--{flag}", metavar=value, help=text, action="append" if flag == "prompt" else "store")
+    parser.add_argument("--out", metavar="DIR", help=f"run folder (default: runs/eval-{Path(what).name})")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
+    parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
+    known, rest = parser.parse_known_args([word for word in arguments if word not in HELP])
+    from auscult.core.config import parse_overrides
+
+    overrides = parse_overrides(rest)
+    for key in overrides:
+        if close := nearest(key, FLAGS):
+            raise ConfigError(f"the command line: there is no setting --{key}{close}; see --help")
+    for flag, (key, _, _) in FLAGS.items():
+        value = getattr(known, flag)
+        if value is None:
+            continue
+        if key in overrides:
+            raise ConfigError(f"the command line: --{flag} and --{key} are one setting; keep one")
+        overrides[key] = json.dumps(value) if flag == "prompt" else value
+    values = _values(what, overrides)
+    if set(HELP) & set(arguments):
+        from auscult.evaluate.exam import Exam
+
+        print(f"{parser.format_help()}\nsettings:\n{option_lines(Exam, values, overrides)}")
+        return 0
+    return _work(_exam(values, overrides), known.out, overwrite=known.overwrite, as_json=known.json)
+
+
+def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """What is set before the command line: the exam's own folder, or what the run that trained the model says of it."""
+    from auscult.core.yaml12 import read_yaml
+
+    if (Path(what) / "config.yaml").is_file():
+        return read_yaml(Path(what) / "config.yaml")
+    values: dict[str, Any] = {"benchmark": {"name": what}}
+    if "server.url" in overrides and "server.model" not in overrides:
+        values["server"] = {"model": "auto"}
+    path = overrides.get("model.path")
+    if path is None:
+        return values
+    for folder in list(Path(path).absolute().parents)[:3]:
+        if (folder / "config.yaml").is_file():
+            trained = read_yaml(folder / "config.yaml")
+            wording = {"prompt": "baseline", **trained.get("wording", {})}
+            return {**values, "model": trained["model"], "wording": wording, "prompts": [wording["prompt"]]}
+    if "model.family" not in overrides and (family := _family(Path(path))) is not None:
+        values["model"] = {"family": family}
+    return values
+
+
+def _family(path: Path) -> str | None:
+    """The family of a checkpoint by its config.json; None where that does not say."""
+    from auscult.core.config import Plugin
+
+    config = path / "config.json"
+    kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type")) if config.is_file() else ""
+    names = Plugin("family", "auscult.models.families").names()
+    return max((name for name in names if kind.removeprefix("auscult_").startswith(name)), key=len, default=None)
+
+
+def _exam(values: Mapping[str, Any], overrides: Mapping[str, str]) -> Exam:
+    from auscult.core.config import build
+    from auscult.evaluate.exam import Exam
+
+    return build(Exam, values, overrides, where="the exam")
+
+
+def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int:
+    quiet()
+    from auscult import exams, pipeline
+    from auscult.console import Reporter
+    from auscult.core.config import to_dict
+
+    name = to_dict(exam)["benchmark"]["name"]
+    folder = Path(out) if out else pipeline.folder(f"eval-{name}")
+    with Reporter() as tell:
+        spoken = shlex.join(["auscult", *sys.argv[1:]])
+        figures = exams.run(exam, folder, spoken, tell, say=tell.say, overwrite=overwrite)
+    show(folder, figures, as_json=as_json)
+    return 0

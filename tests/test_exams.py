@@ -1,0 +1,285 @@
+"""A benchmark put to a model: every question asked once, whatever happens, and scored over all rows."""
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from auscult import exams
+from auscult.cli import main
+from auscult.core.errors import AuscultError, DataError
+from auscult.core.journal import Journal
+from auscult.core.runs import read_jsonl
+from auscult.core.seeds import rng
+from auscult.core.types import Parsed
+from auscult.evaluate.benchmarks import mmau
+from auscult.evaluate.exam import Exam, vote
+from auscult.evaluate.options import Evaluate
+from auscult.models.families import graft
+from auscult.models.graft_listener import GraftListener
+from auscult.models.wording import Wording
+
+WORDING = Wording(form="label", instruction=False)
+ROWS = 10
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """Questions as MMAU writes them, with recordings of noise."""
+    (tmp_path / "audio").mkdir()
+    rows = []
+    for number in range(ROWS):
+        wave = rng(number, "exam clip").standard_normal(4000 + 300 * number).astype(np.float32) * 0.1
+        soundfile.write(tmp_path / "audio" / f"{number}.wav", wave, 16_000)
+        rows.append(
+            {
+                "id": f"q{number}",
+                "audio_id": f"./audio/{number}.wav",
+                "question": "How many sounds?",
+                "choices": ["1", "2", "3", "4"],
+                "answer": str(number % 4 + 1),
+                "task": ["sound", "music"][number % 2],
+                "category": "count",
+                "sub-category": "number",
+                "difficulty": "easy",
+            }
+        )
+    path = tmp_path / "gold.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+@pytest.fixture
+def exam(gold, checkpoint):
+    def make(**changes) -> Exam:
+        given = {
+            "benchmark": mmau.Benchmark(gold=str(gold)),
+            "model": graft.Model(path=str(checkpoint)),
+            "wording": WORDING,
+            "evaluate": Evaluate(batch=4, max_tokens=4, showcase=3),
+        }
+        return Exam(**{**given, **changes})
+
+    return make
+
+
+def sit(exam: Exam, out: Path, **options):
+    return exams.run(exam, out, "test", lambda *_: None, say=lambda _: None, **options)
+
+
+def left(out: Path) -> dict[str, bytes]:
+    """What an exam leaves behind, but for times and the order in which answers came."""
+    names = [p for p in sorted(out.rglob("*")) if p.suffix in (".json", ".jsonl", ".wav")]
+    found = {str(p.relative_to(out)): p.read_bytes() for p in names if p.name != "environment.json"}
+    return {**found, "answers.jsonl": b"".join(sorted(found["answers.jsonl"].splitlines()))}
+
+
+def test_all_rows_are_asked_and_scored_beside_their_baselines(exam, tmp_path):
+    figures = sit(exam(), tmp_path / "out")
+    (result,) = figures["results"].values()
+    assert (result["n"], result["scorer"], result["label"]) == (ROWS, "string_match", "baseline")
+    assert result["benchmark"]["name"] == "mmau"
+    assert result["baselines"]["chance"] == 0.25
+    assert {"majority", "shuffled", "silence"} <= set(result["baselines"])
+    assert result["baselines"]["silence"]["n"] == ROWS
+    assert set(result["by"]["difficulty"]) == {"easy"}
+    assert sum(result["unparsed"].values()) <= ROWS
+    assert {pair["before"] for pair in figures["comparison"]} == {"baseline_shuffled", "baseline_silence"}
+    rows = read_jsonl(tmp_path / "out" / "answers.jsonl").rows
+    assert len(rows) == len({row["key"] for row in rows}) == 3 * ROWS
+    assert (tmp_path / "out" / "report.html").read_text().count("<audio") == 3
+    predictions = read_jsonl(tmp_path / "out" / "predictions_baseline.jsonl").rows
+    assert [row["id"] for row in predictions] == [f"q{n}" for n in range(ROWS)]
+
+
+def test_a_finished_exam_asks_nobody(exam, tmp_path, monkeypatch):
+    first = sit(exam(), tmp_path / "out")
+    monkeypatch.setattr(GraftListener, "run_prompts", None)
+    assert sit(exam(), tmp_path / "out") == first
+
+
+@pytest.mark.parametrize("cause", ["gone", "torn"])
+def test_a_clip_that_cannot_be_read_is_a_failure_that_is_asked_again(exam, gold, tmp_path, cause):
+    clip = gold.parent / "audio" / "3.wav"
+    whole = clip.read_bytes()
+    clip.unlink() if cause == "gone" else clip.write_bytes(whole[:30])
+    with pytest.raises(
+        DataError, match=r"1 of 10 questions .* have no answer: 1 \w+; the first: .*3\.wav.*--max_failed"
+    ):
+        sit(exam(), tmp_path / "out")
+    asked = len(read_jsonl(tmp_path / "out" / "answers.jsonl").rows)
+    clip.write_bytes(whole)
+    figures = sit(exam(), tmp_path / "out")
+    rows = read_jsonl(tmp_path / "out" / "answers.jsonl").rows
+    assert figures["results"]["baseline"]["n"] == ROWS
+    assert len([row for row in rows if "text" in row]) == 3 * ROWS
+    assert 0 < len(rows) - asked <= 3  # those of the mended clip, and of whom it is the donor
+
+
+def test_failures_that_are_allowed_count_as_wrong(exam, gold, tmp_path):
+    (gold.parent / "audio" / "3.wav").unlink()
+    figures = sit(exam(max_failed=0.2), tmp_path / "out")
+    result = figures["results"]["baseline"]
+    assert (result["n"], result["unparsed"]["failed"]) == (ROWS, 1)
+    assert result["failed"] == {"missing": 1}
+
+
+def test_another_models_answers_are_never_taken(exam, tmp_path):
+    sit(exam(baselines=False), tmp_path / "out")
+    other = graft.Model(path=str(graft.tiny(tmp_path / "other", seed=1)))
+    with pytest.raises(AuscultError, match=r"model\.path"):
+        sit(exam(baselines=False, model=other), tmp_path / "out")
+    keys = [
+        {part.key(sample, 0) for part in exam(baselines=False).parts(samples, who) for sample in samples}
+        for who in ("one", "other")
+        for samples in [exam().benchmark.samples()]
+    ]
+    assert len(keys[0]) == ROWS
+    assert not keys[0] & keys[1]
+
+
+def test_prompts_are_compared_in_one_run(exam, tmp_path):
+    figures = sit(exam(prompts=("baseline", "structured"), baselines=False), tmp_path / "out")
+    assert list(figures["results"]) == ["baseline", "structured"]
+    assert [(pair["before"], pair["after"]) for pair in figures["comparison"]] == [("baseline", "structured")]
+    hashes = {result["prompt"]["sha256"] for result in figures["results"].values()}
+    assert len(hashes) == 2
+
+
+def test_several_draws_vote(exam, tmp_path):
+    asked = exam(votes=3, baselines=False, evaluate=Evaluate(batch=4, max_tokens=4, temperature=1.0, showcase=0))
+    sit(asked, tmp_path / "out")
+    rows = read_jsonl(tmp_path / "out" / "answers.jsonl").rows
+    assert len(rows) == 3 * ROWS
+    assert len({row["text"] for row in rows if row["sample"] == "q0"}) > 1
+
+
+def test_the_answer_given_most_often_is_taken_and_the_unreadable_do_not_vote():
+    a, b, none = Parsed("dog"), Parsed("cat"), Parsed(None, "no_answer")
+    assert vote([a, b, b]) == 1
+    assert vote([a, b]) == 0
+    assert vote([none, none, b]) == 2
+    assert vote([none, none]) == 0
+    assert vote([b, Parsed("Cat"), a]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"votes": 3}, "all alike at temperature 0"),
+        ({"model": None}, "a model or a server"),
+        ({"prompts": ("baseline", "baseline")}, "twice"),
+        ({"prompts": ("category",)}, "reveal_tags"),
+        ({"max_failed": 1.0}, "share from 0"),
+    ],
+)
+def test_an_exam_that_makes_no_sense_is_refused(exam, changes, said):
+    with pytest.raises(ValueError, match=said):
+        exam(**changes)
+
+
+POINTS = (
+    (GraftListener, "run_prompts"),
+    (GraftListener, "run_replies"),
+    (Journal, "add"),
+    (os, "replace"),
+    (os, "fsync"),
+)
+
+
+def child(exam: Exam, out: Path, point: int | None) -> int:
+    """Sits the exam in a process of its own, killed at the `point`-th call; the points that it passed, or -1."""
+    pid = os.fork()
+    if pid:
+        return int((out.parent / "points").read_text()) if os.waitpid(pid, 0)[1] == 0 else -1
+    passed = 0
+
+    def counted(whole):
+        def call(*arguments, **options):
+            nonlocal passed
+            passed += 1
+            if passed == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(*arguments, **options)
+
+        return call
+
+    for owner, name in POINTS:
+        setattr(owner, name, counted(getattr(owner, name)))
+    try:
+        sit(exam, out)
+        (out.parent / "points").write_text(str(passed))
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 - a forked child must not go on as pytest
+        (out.parent / "trouble").write_text(repr(error))
+        os._exit(1)
+
+
+def test_killed_at_ten_random_points_it_ends_the_same_and_asks_nothing_twice(exam, tmp_path):
+    whole = exam(votes=2, evaluate=Evaluate(batch=4, max_tokens=4, temperature=1.0, showcase=2))
+    points = child(whole, tmp_path / "whole", None)
+    assert points > 0, (tmp_path / "trouble").read_text()
+    expected = left(tmp_path / "whole")
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed", seed, "of", points, "points")
+    draw, kills, runs = random.Random(seed), 0, 0
+    while kills < 10:
+        out = tmp_path / f"run-{runs}"
+        while child(whole, out, draw.randrange(1, points // 2) if kills < 10 else None) < 0:
+            assert not (tmp_path / "trouble").exists(), (tmp_path / "trouble").read_text()
+            kills += 1
+        assert left(out) == expected
+        rows = read_jsonl(out / "answers.jsonl").rows
+        assert len(rows) == len({row["key"] for row in rows}) == 4 * ROWS
+        runs += 1
+
+
+def test_the_command_takes_form_and_family_from_the_run_that_trained_the_model(gold, checkpoint, tmp_path, capsys):
+    run = tmp_path / "trained"
+    run.mkdir()
+    (run / "config.yaml").write_text("model: {family: graft}\nwording: {form: label, instruction: false}\n")
+    os.symlink(checkpoint, run / "model")
+    words = ["eval", "mmau", "--gold", str(gold), "--model", str(run / "model"), "--out", str(tmp_path / "out")]
+    small = ["--limit", "4", "--evaluate.max_tokens", "3", "--evaluate.showcase", "1", "--json"]
+    assert main([*words, *small]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["results"]["baseline"]["form"] == "label"
+    assert figures["results"]["baseline"]["n"] == 4
+    assert main(["eval", str(tmp_path / "out"), "--out", str(tmp_path / "again"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"] == figures["results"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval", "mmau", "--model", "x"], "gold"),
+        (["eval", "mmau", "--gold", "g.json"], "model or a server"),
+        (["eval", "mmau", "--gold", "g.json", "--model", "nowhere/at/all", "--model.family", "graft"], "no model in"),
+        (["eval", "mmau", "--gold", "g.json", "--golt", "x"], "did you mean"),
+        (["eval", "mmao", "--model", "x"], "mmau"),
+    ],
+)
+def test_a_mistake_is_a_sentence(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_benchmark_that_keeps_its_answers_is_asked_and_not_scored(exam, gold, tmp_path):
+    rows = [{key: value for key, value in row.items() if key != "answer"} for row in json.loads(gold.read_text())]
+    gold.write_text(json.dumps(rows))
+    figures = sit(exam(), tmp_path / "out")
+    assert figures["results"] == {}
+    assert len(read_jsonl(tmp_path / "out" / "predictions_baseline.jsonl").rows) == ROWS
+    assert len(read_jsonl(tmp_path / "out" / "answers.jsonl").rows) == ROWS
+    gold.write_text(json.dumps([{**rows[0], "answer": "1"}, *rows[1:]]))
+    with pytest.raises(DataError, match="9 questions have no answer"):
+        sit(exam(), tmp_path / "other")
