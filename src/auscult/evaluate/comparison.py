@@ -78,7 +78,7 @@ class Part:
     difference: float
     """B minus A, a share."""
     interval: Interval | None
-    """95 % interval of the difference; None where all clusters differ alike, for example not at all."""
+    """95 % interval of the difference, within -1 and 1; None where all clusters differ alike, as when none does."""
     p: float
     """Two-sided, by flipping the gains of whole clusters."""
     mcnemar_p: float
@@ -204,8 +204,14 @@ def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, see
         (sum(a) / found.n, sum(b) / found.n),
         (clustered_wilson(a, names), clustered_wilson(b, names)),
         found.difference,
-        found.interval if found.interval[1] - found.interval[0] > 1e-9 else None,
+        _possible(found.interval),
         p,
         mcnemar_exact(cells["only_a"], cells["only_b"]),
         p,
     )
+
+
+def _possible(interval: Interval) -> Interval | None:
+    """What of the interval a difference of two shares can be; None where it has no width, for nothing is that sure."""
+    low, high = interval
+    return (max(low, -1.0), min(high, 1.0)) if high - low > 1e-9 else None

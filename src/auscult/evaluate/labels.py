@@ -1,9 +1,9 @@
 """Which labels results are broken down by.
 
 Samples carry whatever their source said of them: `task` and `difficulty`, but also a caption or a duration that nearly
-every row has for itself. A label with one value tells nothing apart, and one with more values than half the rows sorts
-them into heaps of one; both are named in `left_out`, never dropped in silence. Rows without a label stand under NONE,
-so that the parts of a breakdown add up to all rows.
+every row has for itself. A label sorts rows when it has at least two values, at most FEW or one for ten rows, and never
+more than one for two. Others are named in `left_out`, not dropped in silence. Rows without a label stand under NONE, so
+that the parts of a breakdown add up to all rows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from auscult.core.types import Outcome
 
 NONE = "(none)"
 """Value of the rows that lack a label which others have."""
+FEW = 10
+"""So many values are a breakdown, however few rows there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def labels_of(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Labels:
             hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known) or 'no label at all'}"
             raise ConfigError(f"no row has the label {tag!r}; {hint}")
     sorted_by = {tag: _values(outcomes, tag) for tag in by or known}
-    kept = {tag: values for tag, values in sorted_by.items() if by or 1 < len(values) <= len(outcomes) / 2}
+    most = min(len(outcomes) / 2, max(FEW, len(outcomes) / 10))
+    kept = {tag: values for tag, values in sorted_by.items() if by or 1 < len(values) <= most}
     return Labels(kept, {tag: len(values) for tag, values in sorted_by.items() if tag not in kept})
 
 

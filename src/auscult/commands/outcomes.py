@@ -1,0 +1,133 @@
+"""What `compare` and `errors` share: they read a run folder, a samples file or predictions to be scored first, and draw
+tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from auscult.commands.arguments import Parser, nearest
+from auscult.core.errors import ConfigError, DataError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from auscult.core.types import Outcome
+
+SAMPLES = "samples_"
+"""Begins the name of a file of evaluated rows."""
+PIPE = 160
+"""Columns of a table that goes into a file or another program, where no terminal says how wide it is."""
+_TIMED = re.compile(r"(.*)_\d{4}-\d\d-\d\dT[\d.-]+")
+
+
+def add_options(parser: Parser) -> None:
+    """The options that say which rows of a run, and how predictions are scored."""
+    parser.add_argument(
+        "--label", metavar="LABEL", help="which samples_LABEL.jsonl of a run folder (default: the last model's)"
+    )
+    parser.add_argument("--benchmark", metavar="NAME", help="benchmark of predictions files, for example mmau")
+    parser.add_argument("--gold", metavar="FILE", help="its gold file (default: the predictions carry it)")
+    parser.add_argument("--scorer", metavar="NAME", help="rule that scores predictions (default: the benchmark's own)")
+    parser.add_argument("--key", metavar="KEY", help="key of the texts in predictions files (default: the usual ones)")
+
+
+class Read(NamedTuple):
+    """What was found."""
+
+    file: Path
+    """Where it stands."""
+    rows: tuple[Outcome, ...]
+    """The evaluated rows, at least one."""
+
+
+def read(name: str, known: argparse.Namespace) -> Read:
+    """The evaluated rows of `name`. Raises an AuscultError for what holds none."""
+    path = Path(name)
+    if path.is_dir():
+        path = _last(path, known.label)
+        return Read(path, _samples(path))
+    if not path.is_file():
+        raise ConfigError(f"there is no {path}; give a run folder, a samples_*.jsonl file or a file of predictions")
+    if known.label:
+        raise ConfigError(f"--label {known.label} chooses within a run folder, and {path} is a file; leave it out")
+    if not known.benchmark:
+        return Read(path, _samples(path))
+    from auscult.evaluate import scoring
+
+    work = scoring.work(known.benchmark, path, Path(known.gold) if known.gold else None, known.key or "")
+    return Read(path, work.outcomes(scoring.scorer(known.scorer or work.benchmark.scorer)))
+
+
+def _last(run: Path, label: str | None) -> Path:
+    """The samples file called `label`; else that of the last model, by the order that its results say."""
+    labels = [path.stem.removeprefix(SAMPLES) for path in sorted(run.glob(f"{SAMPLES}*.jsonl"))]
+    if not labels:
+        raise RunError(f"{run} holds no {SAMPLES}*.jsonl; evaluate the run first, or name a samples file")
+    if label and label not in labels:
+        raise ConfigError(f"{run} has no {SAMPLES}{label}.jsonl{nearest(label, labels)}; it has {', '.join(labels)}")
+    if label:
+        return run / f"{SAMPLES}{label}.jsonl"
+    orders = {found: order for found in labels if (order := _order(run / f"results_{found}.json")) is not None}
+    scored = {timed[1] if (timed := _TIMED.fullmatch(found)) else found for found in labels}
+    if not orders and len(scored) > 1:
+        raise ConfigError(f"{run} has {', '.join(labels)}, and none is the last; choose one with --label")
+    return run / f"{SAMPLES}{max(orders, key=orders.__getitem__) if orders else labels[-1]}.jsonl"
+
+
+def _order(results: Path) -> int | None:
+    """The place of a model among the run's; None for what is no model's results."""
+    if not results.is_file():
+        return None
+    order = json.loads(results.read_text(encoding="utf-8")).get("order")
+    return order if isinstance(order, int) else None
+
+
+def _samples(path: Path) -> tuple[Outcome, ...]:
+    from auscult.core.runs import read_jsonl
+    from auscult.evaluate.outcomes import read_outcomes
+
+    advice = "evaluate it, or score predictions with --benchmark NAME --gold FILE"
+    try:
+        outcomes = read_outcomes(path)
+    except (KeyError, TypeError, IndexError) as problem:
+        raise DataError(f"{path} holds no evaluated rows ({problem!r} in a row); {advice}") from problem
+    except RunError as problem:
+        raise DataError(f"{problem}; {path} is read as evaluated rows: {advice}") from problem
+    if torn := read_jsonl(path).torn:
+        raise DataError(f"{path}: its last line is cut off ({torn[:60]!r}); copy or write the file again")
+    if not outcomes:
+        raise DataError(f"{path} holds no row; {advice}")
+    return outcomes
+
+
+def console() -> Console:
+    """Stdout; a table in a pipe is not cut at the 80 columns that no terminal has."""
+    from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=PIPE)
+
+
+def columns(corner: str, *headings: str) -> Table:
+    """A table whose first column is text and whose others are figures."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(Text(corner))
+    for heading in headings:
+        table.add_column(Text(heading), justify="right")
+    return table
+
+
+def left_out(labels: Mapping[str, int]) -> str:
+    """The labels that sort no rows, in a sentence."""
+    named = ", ".join(f"{tag} ({count:,})" for tag, count in labels.items())
+    return f"Labels that sort no rows, by number of values: {named}."
