@@ -1,0 +1,194 @@
+"""Captions against their references: BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, as the official Java pipeline has them.
+
+A file is CSV with the columns `caption_predicted` and `caption_1`, `caption_2` ... (or `caption_reference_01` ...), or
+JSON lines with `prediction` and `references`. Every row counts: a row without a prediction scores 0 and is counted as
+empty, a row without a reference is refused, because no score could be computed. CIDEr-D takes its document frequencies
+from the references of the file, as published tables do; with a single row it has no weights and is None.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from auscult.core.errors import DataError
+from auscult.data import jsonl, rows
+from auscult.rewards.captioning.bleu import Matches, References
+from auscult.rewards.captioning.cider import Vector, cider_d
+from auscult.rewards.captioning.frequencies import Frequencies
+from auscult.rewards.captioning.rouge import Reference, rouge_l
+from auscult.rewards.captioning.tokens import TOKENIZER, tokenize
+
+METRICS = {
+    "bleu_1": "BLEU-1, corpus level, closest reference length",
+    "bleu_2": "BLEU-2, corpus level, closest reference length",
+    "bleu_3": "BLEU-3, corpus level, closest reference length",
+    "bleu_4": "BLEU-4, corpus level, closest reference length",
+    "rouge_l": "ROUGE-L, beta 1.2, mean over captions",
+    "cider_d": "CIDEr-D, sigma 6, document frequencies of these references, mean over captions",
+}
+"""What is measured, and which variant of it; all on the tokens of `TOKENIZER`."""
+_REFERENCE = re.compile(r"caption_(?:reference_)?\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """One row: what was predicted, and what people wrote."""
+
+    id: str
+    """Unique within the file."""
+    prediction: str
+    """The candidate caption; empty when there is none."""
+    references: tuple[str, ...]
+    """At least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A file of captions, scored."""
+
+    rows: tuple[Captioned, ...]
+    """All of them."""
+    each: tuple[Mapping[str, float | None], ...]
+    """The metrics of each caption alone, in the order of the rows."""
+    corpus: Mapping[str, float | None]
+    """The metrics of all captions together."""
+
+    @property
+    def empty(self) -> int:
+        """Rows without a prediction; they are in every denominator."""
+        return sum(not row.prediction.strip() for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        counts = [len(row.references) for row in self.rows]
+        return {
+            "captions": len(self.rows),
+            "empty": self.empty,
+            "references": [min(counts), max(counts)],
+            **self.corpus,
+            "tokens": TOKENIZER,
+            "variants": METRICS,
+        }
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """The rows of a samples file: raw caption, the tokens that were scored, the metrics."""
+        for row, scores in zip(self.rows, self.each, strict=True):
+            yield {
+                "id": row.id,
+                "target": list(row.references),
+                "resps": [row.prediction],
+                "filtered_resps": [" ".join(tokenize(row.prediction))],
+                **scores,
+            }
+
+
+def score(captions: Sequence[Captioned]) -> Scored:
+    """Scores all rows, at least one."""
+    candidates = [tokenize(row.prediction) for row in captions]
+    references = [[tokenize(text) for text in row.references] for row in captions]
+    frequencies = Frequencies.of(references)
+    matches = [Matches.of(one, References.of(many)) for one, many in zip(candidates, references, strict=True)]
+    each: list[dict[str, float | None]] = []
+    for candidate, many, matched in zip(candidates, references, matches, strict=True):
+        scores: dict[str, float | None] = {f"bleu_{n}": bleu for n, bleu in enumerate(matched.bleu(), 1)}
+        scores["rouge_l"] = rouge_l(candidate, [Reference.of(one) for one in many])
+        scores["cider_d"] = None
+        if frequencies.documents > 1:
+            vectors = [Vector.of(one, frequencies) for one in many]
+            scores["cider_d"] = cider_d(Vector.of(candidate, frequencies), vectors)
+        each.append(scores)
+    corpus: dict[str, float | None] = {
+        f"bleu_{n}": bleu for n, bleu in enumerate(sum(matches, start=Matches()).bleu(), 1)
+    }
+    for name in ("rouge_l", "cider_d"):
+        known = [value for scores in each if (value := scores[name]) is not None]
+        corpus[name] = fmean(known) if len(known) == len(each) else None
+    return Scored(tuple(captions), tuple(each), corpus)
+
+
+def read_captions(path: Path) -> tuple[Captioned, ...]:
+    """Predictions and references of a file, `.csv` or JSON lines. Raises DataError with file, row and key."""
+    found: list[Captioned] = []
+    seen: set[str] = set()
+    for where, row in _rows(path):
+        if "prediction" not in row:
+            near = "`prediction`" if path.suffix != ".csv" else "column `caption_predicted`"
+            raise DataError(f"{where}: no {near}; the row has {', '.join(row) or 'nothing'}; rename what holds it")
+        prediction = "" if row["prediction"] is None else rows.text(row["prediction"], "prediction", where, blank=True)
+        name = str(row.get("id", len(found) + 1))
+        if name in seen:
+            raise DataError(f"{where}: the id {name!r} occurs twice; give each row its own")
+        seen.add(name)
+        found.append(Captioned(name, prediction, _references(row, where)))
+    if not found:
+        raise DataError(f"{path}: no rows; write one caption a row")
+    return tuple(found)
+
+
+def read_documents(path: Path, by: str | None = None) -> tuple[list[tuple[str, ...]], str]:
+    """The references of a training file, a tuple for each clip or image, and the hash of the file.
+
+    Takes what `read_captions` takes, without predictions, also a column `caption` with one reference, and the samples
+    that auscult trains on (`answers`). Rows with the same value under `by` are one clip. Raises DataError as above.
+    """
+    documents: dict[str, tuple[str, ...]] = {}
+    for where, row in _rows(path):
+        if by is not None and row.get(by) is None:
+            raise DataError(f"{where}: no `{by}` to tell clips apart by; the row has {', '.join(row)}")
+        clip = str(len(documents)) if by is None else str(row[by])
+        documents[clip] = documents.get(clip, ()) + _references(row, where)
+    if len(documents) < 2:
+        raise DataError(
+            f"{path}: {len(documents)} clips; CIDEr-D weighs words by how many clips have them, so add more"
+        )
+    return list(documents.values()), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _references(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    found = next((row[key] for key in ("references", "answers") if row.get(key)), None)
+    single = row.get("caption") or row.get("answer")
+    if found is None and isinstance(single, str):
+        found = [single]
+    references = rows.texts(found, "references", where)
+    if not references:
+        raise DataError(
+            f"{where}: no reference (`references`, or the columns `caption_1` ...); add one, or remove the row"
+        )
+    return references
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row stands, and the row; of CSV, the columns of references as one list."""
+    if path.suffix.lower() != ".csv":
+        for number, text in jsonl.lines(path):
+            where = f"{path}:{number}"
+            yield where, rows.mapping(rows.load_json(text, where), where)
+        return
+    table = csv.reader(io.StringIO(rows.read_text(path), newline=""), strict=True)
+    try:
+        head = next(table, [])
+        for cells in table:
+            where = f"{path}:{table.line_num}"
+            if not cells:
+                continue
+            if len(cells) != len(head):
+                raise DataError(f"{where}: {len(cells)} cells under {len(head)} columns; put captions into quotes")
+            yield where, _named(dict(zip(head, cells, strict=True)))
+    except csv.Error as problem:
+        raise DataError(f"{path}:{table.line_num}: no valid CSV ({problem}); put captions into quotes") from problem
+
+
+def _named(cells: dict[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {key: cell for key, cell in cells.items() if not _REFERENCE.fullmatch(key)}
+    if "caption_predicted" in row:
+        row["prediction"] = row.pop("caption_predicted")
+    row["references"] = [cell for key, cell in cells.items() if _REFERENCE.fullmatch(key) and cell.strip()]
+    return row

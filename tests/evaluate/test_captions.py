@@ -1,0 +1,135 @@
+"""Files of captions are scored as the official Java pipeline scores them, and no row is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from auscult.commands import captions as command
+from auscult.core.errors import DataError
+from auscult.evaluate.captions import Captioned, read_captions, read_documents, score
+from auscult.rewards.captioning.frequencies import read_frequencies
+
+OFFICIAL = {
+    "bleu_1": 0.5041298775,
+    "bleu_2": 0.3348984285,
+    "bleu_3": 0.2229528446,
+    "bleu_4": 0.1449174503,
+    "rouge_l": 0.3958084294,
+    "cider_d": 0.4017237346,
+}
+"""pycocoevalcap with the Java tokenizer on `aac_example_1.csv` (`design/SCORING.md`), to the ten digits noted."""
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_official_values(testdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = testdata / "captions" / "aac_example_1.csv"
+    assert command.score([str(file), "--json", "--out", str(tmp_path)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {name: said[name] for name in OFFICIAL} == pytest.approx(OFFICIAL, abs=1e-10)
+    assert (said["captions"], said["empty"], said["references"]) == (464, 14, [5, 5])
+    (results,) = tmp_path.glob("results_*.json")
+    assert json.loads(results.read_text())["cider_d"] == said["cider_d"]
+    (samples,) = tmp_path.glob("samples_captions_*.jsonl")
+    each = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert len(each) == 464
+    assert sum(row["cider_d"] for row in each) / 464 == pytest.approx(said["cider_d"])
+    assert sum(row["rouge_l"] for row in each) / 464 == pytest.approx(said["rouge_l"])
+
+
+def test_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        'id,caption_predicted,caption_1,caption_2\nx,"a, b",a dog,\ny,,rain,"it ""rains"""\n'
+    )
+    numbered = tmp_path / "b.csv"
+    numbered.write_text(
+        'id,caption_predicted,caption_reference_01,caption_reference_02\nx,"a, b",a dog,\ny,,rain,it "rains"\n'
+    )
+    rows = lines(
+        tmp_path / "a.jsonl",
+        {"id": "x", "prediction": "a, b", "references": ["a dog"]},
+        {"id": "y", "prediction": None, "references": ["rain", 'it "rains"']},
+    )
+    expected = (Captioned("x", "a, b", ("a dog",)), Captioned("y", "", ("rain", 'it "rains"')))
+    assert read_captions(tmp_path / "a.csv") == read_captions(rows) == expected
+
+
+def test_an_empty_prediction_counts_as_zero_and_is_counted(tmp_path: Path) -> None:
+    rows = [Captioned(str(n), text, ("a dog barks", "rain falls")) for n, text in enumerate(["a dog barks", " "])]
+    rows.append(Captioned("2", "an engine idles", ("an engine idles",)))
+    scored = score(rows)
+    assert scored.empty == 1
+    assert scored.each[1] == pytest.approx(dict.fromkeys(OFFICIAL, 0.0))
+    assert scored.corpus["rouge_l"] == pytest.approx(2 / 3)
+    assert score([rows[0], rows[2]]).corpus["bleu_1"] == pytest.approx(1.0)
+    assert (scored.corpus["bleu_1"] or 0) < 0.9, "the missing words make the corpus too short"
+
+
+def test_one_row_has_no_weights_for_cider(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = lines(tmp_path / "a.jsonl", {"prediction": "a dog", "references": ["a dog"]})
+    assert command.score([str(file)]) == 0
+    assert "not computed" in capsys.readouterr().out
+    assert score(read_captions(file)).corpus["cider_d"] is None
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"references": ["a"]}, "prediction"),
+        ({"prediction": "a"}, "references"),
+        ({"prediction": "a", "references": []}, "reference"),
+        ({"prediction": "a", "references": [" "]}, r"references\[0\]"),
+        ({"prediction": 3, "references": ["a"]}, "prediction"),
+        ({"id": 1, "prediction": "a", "references": ["a"]}, "twice"),
+        ([], "object"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(tmp_path: Path, row: object, complaint: str) -> None:
+    file = lines(tmp_path / "a.jsonl", {"id": 1, "prediction": "a", "references": ["a"]}, row)
+    with pytest.raises(DataError, match=rf"a\.jsonl:2.*{complaint}"):
+        read_captions(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("caption_predicted,caption_1\na,b\nc\n", r":3.*cells"),
+        ("caption_predicted,caption_1\na,b\nc,\n", r":3.*no reference"),
+        ("prediction_x,caption_1\na,b\n", r":2.*caption_predicted"),
+        ('caption_predicted,caption_1\na,"b\n', "valid CSV"),
+        ("caption_predicted,caption_1\n", "no rows"),
+        ("", "no rows"),
+    ],
+)
+def test_what_is_no_table_of_captions_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"a\.csv.*{complaint}"):
+        read_captions(tmp_path / "a.csv")
+
+
+def test_frequencies_are_counted_by_clip(testdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, out = testdata / "text" / "audiocaps_val.csv", tmp_path / "df.json"
+    assert command.run("captions", ["df", str(train), "--out", str(out), "--by", "youtube_id", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["documents"] == 495 == read_frequencies(out).documents
+    assert max(read_frequencies(out).counts.values()) <= 495
+    assert command.run("captions", ["df", str(train), "--out", str(out)]) == 0
+    assert read_frequencies(out).documents == 2475
+    assert json.loads(out.read_text())["sha256"]
+
+
+def test_references_of_training_files(tmp_path: Path) -> None:
+    samples = lines(
+        tmp_path / "a.jsonl", {"answers": ["a", "b"]}, {"answer": "c"}, {"references": ["d"]}, {"caption": "e"}
+    )
+    assert read_documents(samples)[0] == [("a", "b"), ("c",), ("d",), ("e",)]
+    with pytest.raises(DataError, match=r"a\.jsonl:1.*clip"):
+        read_documents(samples, by="clip")
+    with pytest.raises(DataError, match="1 clips"):
+        read_documents(lines(tmp_path / "b.jsonl", {"answer": "c"}))
