@@ -189,7 +189,7 @@ def test_a_broken_file_does_not_hide_the_others_from_the_list(as_json, capsys, m
     if as_json:
         found = json.loads(out)
         assert (found["recipes"], len(found["broken"])) == ({"good": "all is well"}, 3)
-    for name in ("all is well", "digits", "choice", "graft", "dapo"):
+    for name in ("all is well", "digits", "choice", "graft", "dapo", "mmau", "string_match"):
         assert name in out
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "rewards": "audit RECIPE: try to cheat its rewards and say what pays",
     "data": "check FILE: what is there, what is wrong and why; leaks FILE: what of it is in a benchmark",
     "report": "write the page of a run folder again and print its table",
-    "list": "the recipes, data formats, model families, algorithms, rewards and forms there are",
+    "list": "what there is: recipes, data formats, models, algorithms, rewards, benchmarks, scorers, forms",
     "doctor": "what this machine can do, and what is missing",
 }
 """What each command does, in the order of `auscult --help`."""

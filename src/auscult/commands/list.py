@@ -23,6 +23,7 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.core.forms import FORMS
     from auscult.core.yaml12 import read_yaml
     from auscult.data.source import Source
+    from auscult.evaluate import benchmark, scoring
     from auscult.models.family import Model
     from auscult.rewards import rubric
     from auscult.train.algorithm import Algorithm
@@ -49,6 +50,8 @@ def run(command: str, arguments: list[str]) -> int:
         "models": plugins("family", "auscult.models.families", Model),
         "algorithms": plugins("algorithm", "auscult.train.algorithms", Algorithm),
         "rewards": list(working(rubric.files(), rubric.find)),
+        "benchmarks": list(working(benchmark.PLUGIN.names(), benchmark.find)),
+        "scorers": list(working(scoring.SCORERS.names(), scoring.scorer)),
         "forms": list(FORMS),
     }
     if known.json:
