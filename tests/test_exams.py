@@ -262,15 +262,17 @@ def test_the_command_takes_form_and_family_from_the_run_that_trained_the_model(g
         (["eval", "mmau", "--gold", "g.json", "--model", "nowhere/at/all", "--model.family", "graft"], "no model in"),
         (["eval", "mmau", "--gold", "g.json", "--golt", "x"], "did you mean"),
         (["eval", "mmao", "--model", "x"], "mmau"),
+        (["eval", "mmau", "--gold", "{gold}", "--server", "http://127.0.0.1:9/v1"], "--server.model NAME"),
+        (["eval", "mmau", "--gold", "{gold}", "--model", "{gold}", "--model.family", "graft"], "gold.json"),
     ],
 )
-def test_a_mistake_is_a_sentence(words, said, capsys, tmp_path, monkeypatch):
+def test_a_mistake_is_a_sentence_and_leaves_nothing(words, said, gold, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    assert main([word.replace("{gold}", str(gold)) for word in words]) == 2
     out, err = capsys.readouterr()
     assert said in err
     assert out == ""
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_benchmark_that_keeps_its_answers_is_asked_and_not_scored(exam, gold, tmp_path):

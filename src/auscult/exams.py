@@ -63,14 +63,16 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
             raise ConfigError("model.path is missing: an exam wants a model that was trained; give --model DIR")
         check_model(exam.model.path)
     samples = listed(Listed(tuple(exam.benchmark.samples())), exam.evaluate.limit)
+    # Before anything is written: what cannot be begun leaves no folder that refuses the corrected command.
+    asked = _respondent(exam) if overwrite or not (out / "done").exists() else None
     with Run.open(out, to_dict(exam), command, overwrite=overwrite) as opened:
-        if opened.finished:
+        if opened.finished or asked is None:
             say(f"{out} is finished, and these are its figures; --overwrite would begin again")
             return summary(out)
         say(f"{exam.benchmark.title}: {len(samples):,} questions of {len({s.group or s.id for s in samples}):,} groups")
         began = time.perf_counter()
         try:
-            _sit(exam, samples, out, tell, say)
+            _sit(exam, *asked, samples, out, tell, say)
         finally:
             clock(out / "environment.json", time.perf_counter() - began)
         write_page(out)
@@ -78,9 +80,10 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
     return summary(out)
 
 
-def _sit(exam: Exam, samples: Sequence[Sample], out: Path, tell: Tell, say: Say) -> None:
-    """All questions asked, and all files written."""
-    who, respondent = _respondent(exam, say)
+def _sit(
+    exam: Exam, who: str, respondent: Respondent, samples: Sequence[Sample], out: Path, tell: Tell, say: Say
+) -> None:
+    """All questions asked, and all files written; `who` stands for the respondent's weights."""
     journal = Journal(out / "answers.jsonl")
     if len(journal):
         say(f"going on behind {len(journal):,} answers in {journal.path}")
@@ -105,13 +108,12 @@ def _sit(exam: Exam, samples: Sequence[Sample], out: Path, tell: Tell, say: Say)
         say(f"{exam.benchmark.gold} keeps its answers to itself: there are predictions in {out}, and no score")
 
 
-def _respondent(exam: Exam, say: Say) -> tuple[str, Respondent]:
+def _respondent(exam: Exam) -> tuple[str, Respondent]:
     """What stands for the weights, and who answers."""
     if exam.server is not None:
         options = exam.server
         if options.model == "auto":
             options = replace(options, model=asyncio.run(served(options)))
-        say(f"asking {options.model} at {options.url}, whose weights only the server knows")
         return f"{options.url} {options.model}", Remote(options, Spent())
     assert exam.model is not None
     assert exam.model.path is not None

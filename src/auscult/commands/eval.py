@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,12 @@ def _examine(command: str, what: str, arguments: list[str]) -> int:
     from auscult.core.config import parse_overrides
 
     overrides = parse_overrides(rest)
-    for key in overrides:
-        if close := nearest(key, FLAGS):
-            raise ConfigError(f"the command line: there is no setting --{key}{close}; see --help")
+    from auscult.evaluate.exam import Exam
+
+    settings = {field.name for field in fields(Exam)}
+    for key in (key for key in overrides if key.partition(".")[0] not in settings):
+        close = nearest(key, (*FLAGS, *settings))
+        raise ConfigError(f"the command line: there is no setting --{key}{close}; see --help")
     for flag, (key, _, _) in FLAGS.items():
         value = getattr(known, flag)
         if value is None:
@@ -85,8 +89,6 @@ def _examine(command: str, what: str, arguments: list[str]) -> int:
         overrides[key] = json.dumps(value) if flag == "prompt" else value
     values = _values(what, overrides)
     if set(HELP) & set(arguments):
-        from auscult.evaluate.exam import Exam
-
         print(f"{parser.format_help()}\nsettings:\n{option_lines(Exam, values, overrides)}")
         return 0
     return _work(_exam(values, overrides), known.out, overwrite=known.overwrite, as_json=known.json)
