@@ -1,0 +1,51 @@
+"""`auscult submit BENCHMARK PREDICTIONS`: checked, and written as the benchmark wants them sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from auscult.commands.arguments import Parser
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Writes the file to send; with anything wrong it writes nothing, lists all of it, and its exit code is 2."""
+    parser = Parser(command, "BENCHMARK PREDICTIONS --out FILE [--gold FILE] [--key KEY] [--json]")
+    parser.add_argument("benchmark", metavar="BENCHMARK", help="mmar or mmau")
+    parser.add_argument(
+        "predictions", metavar="PREDICTIONS", help="JSON, JSON lines (.gz, .zip too) or a samples_*.jsonl file"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="the file to send: .zip for mmar, .json for mmau")
+    parser.add_argument(
+        "--gold", metavar="FILE", help="the benchmark's questions (default: the predictions carry them)"
+    )
+    parser.add_argument("--key", default="", metavar="KEY", help="key of the texts (default: the usual ones)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with all that is wrong")
+    if parser.helped(arguments):
+        return 0
+    known = parser.parse_args(arguments)
+    from dataclasses import asdict
+
+    from auscult.core.runs import write_bytes
+    from auscult.evaluate.submission import submission
+
+    gold = Path(known.gold) if known.gold else None
+    made = submission(known.benchmark, Path(known.predictions), gold, known.key)
+    if made.data is not None:
+        write_bytes(Path(known.out), made.data)
+    if known.json:
+        written = None if made.data is None else known.out
+        faults = [asdict(fault) for fault in made.faults]
+        told = {"written": written, "rows": made.rows, "unread": made.unread, "faults": faults}
+        print(json.dumps(told, ensure_ascii=False))
+    elif made.data is not None:
+        print(f"{known.out}: {made.rows:,} rows")
+    if made.unread and made.data is not None:
+        print(f"auscult: {made.unread:,} replies name no option and are sent as they are", file=sys.stderr)
+    if made.faults:
+        if not known.json:
+            print("\n".join(map(str, made.faults)), file=sys.stderr)
+        print(f"auscult: {len(made.faults):,} faults, so nothing is written; mend these rows first", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,198 @@
+"""Predictions as a benchmark wants them sent, or every reason why they cannot be.
+
+The answer of each row is read by `scorers.choice.reading`, that is by `core.forms` and `core.answer`, as rewards and
+evaluation read it; what is written is the text of the option that was meant.
+
+    mmar    the Interspeech 2026 Audio Reasoning Challenge (audio-reasoning-challenge.github.io): a zip with
+            `result.jsonl`, a line {"id", "thinking_prediction", "answer_prediction"} for each question. The thinking is
+            neither empty nor as long as 10,000 characters, and the answer is one of the choices
+    mmau    github.com/Sakshi113/MMAU: the questions as published, each with the answer under `model_output` (which the
+            official script reads) and under `model_prediction` (which its README names). A reply that names no option
+            is sent as it is, for the official rule to judge, and counted
+
+Both want every question once and no other. Whatever is wrong is listed with its file and line, not only the first.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from auscult.core.errors import ConfigError
+from auscult.core.types import Parsed, Sample
+from auscult.evaluate import predictions, records
+from auscult.evaluate.benchmark import Benchmark, find
+from auscult.evaluate.predictions import Predictions
+from auscult.evaluate.records import Records
+from auscult.evaluate.scorers.choice import reading
+
+NAMES = ("mmar", "mmau")
+"""Benchmarks whose form of submission is known."""
+THOUGHT = "thinking_prediction"
+"""Key of the thinking in predictions and in a submission to MMAR."""
+LONGEST = 10_000
+"""Characters that thinking must stay below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that keeps predictions from being sent."""
+
+    where: str
+    """File and line; for a question without a row, the file."""
+    id: str | None
+    """Of the question, when it is known."""
+    what: str
+    """What is wrong, in words."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {'' if self.id is None else f'{self.id}: '}{self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is sent, or why nothing is."""
+
+    name: str
+    """The benchmark."""
+    data: bytes | None
+    """The file; None when there is a fault. The same predictions give the same bytes."""
+    rows: int
+    """Questions."""
+    unread: int
+    """Replies that name no option and are sent as they are."""
+    faults: tuple[Fault, ...]
+    """All that is wrong: unreadable lines, then rows in the order of the file, then questions without a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A question with its prediction."""
+
+    sample: Sample
+    """The question."""
+    gold: Mapping[str, Any]
+    """It, as published."""
+    where: str
+    """File and line of the prediction."""
+    text: str
+    """The prediction."""
+    parsed: Parsed
+    """It, as it is read."""
+    thought: Any
+    """The thinking: text, unless the file has something else there."""
+
+
+def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -> Submission:
+    """The file to send for the predictions in `path`; `key` names the key of their texts, by default the usual ones.
+
+    Without `gold` the predictions must carry the questions. Raises ConfigError for a benchmark whose form is not known,
+    DataError for files that cannot be read or rows that contradict themselves.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"nothing is known of how {name!r} wants its predictions; there are {', '.join(NAMES)}")
+    file = records.read(path)
+    asked = records.read(gold) if gold else file
+    chosen = find(name)(gold=str(gold or path))
+    once, repeated = _once(file, chosen)
+    samples = chosen.samples_of(asked if gold else once)
+    published = {chosen.id_of(record.row, record.number): record.row for record in asked.rows}
+    found = predictions.of(once, key, chosen.id_of)
+    rows = list(_rows(samples, found, published))
+    faults = [*repeated, *_unasked(found, samples)]
+    faults += [Fault(row.where, row.sample.id, what) for row in rows for what in _wrong(name, row)]
+    order = {record.where: record.number for record in file.rows}
+    faults = (*_unreadable(file), *sorted(faults, key=lambda fault: order[fault.where]), *_missing(found, samples))
+    data = None if faults else {"mmar": _mmar, "mmau": _mmau}[name](rows)
+    return Submission(name, data, len(samples), sum(row.parsed.answer is None for row in rows), faults)
+
+
+def _once(file: Records, chosen: Benchmark) -> tuple[Records, list[Fault]]:
+    """The file with the first row of each id, and a fault for each further one."""
+    first: dict[str, str] = {}
+    faults: list[Fault] = []
+    kept = []
+    for record in file.rows:
+        name = chosen.id_of(record.row, record.number)
+        if name is not None and name in first:
+            faults.append(Fault(record.where, name, f"the id stands at {first[name]} already; keep one row"))
+            continue
+        kept.append(record)
+        if name is not None:
+            first[name] = record.where
+    return replace(file, rows=tuple(kept)), faults
+
+
+def _rows(
+    samples: Sequence[Sample], found: Predictions, published: Mapping[str | None, Mapping[str, Any]]
+) -> Iterator[_Row]:
+    """Each question that has a text, as it is read."""
+    for sample in samples:
+        if (text := found.texts.get(sample.id)) is not None:
+            parsed = reading(text, sample.choices)
+            thought = found.rows[sample.id].get(THOUGHT, parsed.thought)
+            yield _Row(sample, published[sample.id], found.places[sample.id], text, parsed, thought)
+
+
+def _unreadable(file: Records) -> Iterator[Fault]:
+    for broken in file.broken:
+        yield Fault(broken.where, None, f"{broken.why}; mend the line")
+
+
+def _unasked(found: Predictions, samples: Sequence[Sample]) -> Iterator[Fault]:
+    """Rows that answer no question, and rows without an answer."""
+    asked = {sample.id for sample in samples}
+    words = {"no_id": "no `id`; add it", "no_key": "no prediction", "not_text": "the prediction is no text"}
+    for problem in found.problems:
+        if problem.reason in words:
+            yield Fault(problem.where, problem.id, words[problem.reason])
+    for name, where in found.places.items():
+        if name not in asked:
+            yield Fault(where, name, "no question of the benchmark has this id; remove the row")
+
+
+def _missing(found: Predictions, samples: Sequence[Sample]) -> Iterator[Fault]:
+    for sample in samples:
+        if sample.id not in found.places:
+            yield Fault(str(found.path), sample.id, "no row answers this question; ask it and add the row")
+
+
+def _wrong(name: str, row: _Row) -> Iterator[str]:
+    """What is wrong with the prediction itself. MMAU's rule takes any text, and calls an empty one wrong."""
+    if name != "mmar":
+        return
+    if not row.text.strip():
+        yield "the answer is empty"
+    elif row.parsed.answer is None:
+        yield f"the answer {row.text[-80:]!r} is none of the choices ({row.parsed.problem})"
+    thought = "" if row.thought is None else row.thought
+    if not isinstance(thought, str):
+        yield f"`{THOUGHT}` is no text"
+    elif not thought.strip():
+        yield f"the thinking is empty; give `{THOUGHT}`, or replies that think"
+    elif len(thought) >= LONGEST:
+        yield f"the thinking has {len(thought):,} characters; fewer than {LONGEST:,} may be sent"
+
+
+def _mmar(rows: Sequence[_Row]) -> bytes:
+    """The zip, without times and without compression, whose bytes would depend on the library's version."""
+    lines = [{"id": row.sample.id, THOUGHT: row.thought, "answer_prediction": row.parsed.answer} for row in rows]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("result.jsonl"), text.encode())
+    return packed.getvalue()
+
+
+def _mmau(rows: Sequence[_Row]) -> bytes:
+    """The questions as published, with the answer under both keys."""
+    told = [row.text if row.parsed.answer is None else row.parsed.answer for row in rows]
+    full = [
+        {**row.gold, "model_output": answer, "model_prediction": answer} for row, answer in zip(rows, told, strict=True)
+    ]
+    return (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode()
