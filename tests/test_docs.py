@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from auscult import cli
+from auscult.commands import eval as eval_command
 from auscult.commands import export, recipes, run
+from auscult.evaluate.exam import Exam
 from auscult.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,8 +46,9 @@ def test_commands_are_found():
 
 @pytest.mark.parametrize(("page", "command"), CASES, ids=[f"{page}: {command}" for page, command in CASES])
 def test_a_command_is_understood(page, command, monkeypatch, capsys):
-    asked: list[Recipe] = []
+    asked: list[Recipe | Exam] = []
     monkeypatch.setattr(run, "work", lambda name, recipe, known: asked.append(recipe) or 0)
+    monkeypatch.setattr(eval_command, "_work", lambda exam, *_, **__: asked.append(exam) or 0)
     monkeypatch.setattr(export, "work", lambda recipe, known: asked.append(recipe) or 0)
     monkeypatch.setattr(recipes, "look_for_data", lambda *_: None)  # a page calls them FOLDER or my.jsonl
     words = shlex.split(re.sub(r"\b(RECIPE|my-recipe|COMMAND)\b", "quickstart", command))
@@ -54,8 +57,10 @@ def test_a_command_is_understood(page, command, monkeypatch, capsys):
     if words[0] in ("run", "sft", "rest", "grpo", "eval", "export"):
         assert cli.main(words) == 0, capsys.readouterr().err
         assert asked or "--help" in words
-    else:
-        assert words[0] in cli.COMMANDS or words[0].startswith("-")
+    elif not words[0].startswith("-"):
+        assert cli.main([words[0], "--help"]) == 0
+        flags = {word for word in words if word.startswith("--") and "." not in word}
+        assert flags <= {*re.findall(r"--[a-z][\w.]*", capsys.readouterr().out), "--key", "--help"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
