@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import auscult
 from auscult.core.answer import clean, normal, read_answer, same_answer
 
 SEVERAL, NONE, EMPTY = "!several_answers", "!not_a_choice", "!empty"
@@ -260,6 +265,176 @@ CASES = (
     (PETS, "?", NONE),
     (PETS, "none of the above", NONE),
     (PETS, "and", NONE),
+    # headings and more ways of saying it
+    (PETS, "### Final Answer\nB", "dog"),
+    (PETS, "**Final Answer**\n\n(B) dog", "dog"),
+    (PETS, "Final answer\n\ndog", "dog"),
+    (PETS, "The correct answer is\nB", "dog"),
+    (PETS, "Answer:\n\n**B. dog**", "dog"),
+    (PETS, "Solution\nB\nC", SEVERAL),
+    (PETS, "The final answer is $\\boxed{B}$.", "dog"),
+    (PETS, "answer = B", "dog"),
+    (PETS, "answer: [B]", "dog"),
+    (PETS, "My choice: (b)", "dog"),
+    (PETS, "Letter B", "dog"),
+    (PETS, "The answer is Option B: dog", "dog"),
+    (PETS, "Therefore, the answer is: (B) dog.", "dog"),
+    (PETS, "The answer would be B", "dog"),
+    (PETS, "It is B", NONE),
+    (PETS, "I choose B", NONE),
+    (PETS, "Thus, B", NONE),
+    (PETS, "Correct: B", NONE),
+    (PETS, "Q: Which? A: B", SEVERAL),
+    (PETS, '{"answer": "B"}', NONE),
+    (PETS, "B is the answer", NONE),
+    (PETS, "the second option", NONE),
+    (PETS, "option 2", NONE),
+    (PETS, "2", NONE),
+    (PETS, "ii", NONE),
+    (PETS, "B!", NONE),
+    (PETS, "B?", NONE),
+    (PETS, "B;", "dog"),
+    (PETS, "B...", "dog"),
+    (PETS, "(B", "dog"),
+    (PETS, "B))", "dog"),
+    (PETS, "[[B]]", NONE),
+    (PETS, "B.) dog", "dog"),
+    (PETS, "(B.) dog", "dog"),
+    (PETS, "(B): dog", "dog"),
+    (PETS, "B)dog", "dog"),
+    (PETS, "B = dog", NONE),
+    (PETS, "B -> dog", NONE),
+    (PETS, "dog, option B", "dog"),
+    (PETS, "dog (B)", NONE),
+    (PETS, "dog (A)", SEVERAL),
+    (PETS, "AB", NONE),
+    (PETS, "A & B", SEVERAL),
+    (PETS, "A-D", SEVERAL),
+    (PETS, "BB", NONE),
+    # a letter that is named to be denied
+    (PETS, "(B) is wrong", NONE),
+    (PETS, "(B) is incorrect.", NONE),
+    (PETS, "B - not this one", NONE),
+    (PETS, "B: isn't right", NONE),
+    (PETS, "B: isn’t right", NONE),
+    (PETS, "(B) cannot be right", NONE),
+    (PETS, "(B) can't be it", NONE),
+    (PETS, "(B) doesn't fit", NONE),
+    (PETS, "B. Ruled out", NONE),
+    (PETS, "not B", NONE),
+    (PETS, "The answer is not B", NONE),
+    (PETS, "the answer isn't B", NONE),
+    (PETS, "not (A), (B)", SEVERAL),
+    (PETS, "(B) is right", "dog"),
+    (PETS, "B - no meowing is heard", "dog"),
+    (PETS, "B - it is not a trumpet", "dog"),
+    (PETS, "B. dog (not a cat)", SEVERAL),
+    # lines
+    (PETS, "A\ndog", SEVERAL),  # a letter, not an article
+    (PETS, "a\r\ndog", SEVERAL),
+    (PETS, "A\ncat", "cat"),
+    (PETS, "the\ndog", NONE),
+    (PETS, "B\n\ndog\n\nB", "dog"),
+    (PETS, "dog\nbarks", NONE),
+    (PETS, "B\nbecause of the barking", NONE),
+    (PETS, "1. cat\n2. dog", SEVERAL),
+    (PETS, "- cat\n- dog", SEVERAL),
+    (PETS, "dog.\ndog.", "dog"),
+    # nested wrapping
+    (PETS, "<answer><b>**B.**</b></answer>", "dog"),
+    (PETS, '"**`dog`**"', "dog"),
+    (PETS, "<answer>B", "dog"),
+    (PETS, "B</s>", "dog"),
+    (PETS, "<B>", EMPTY),
+    (PETS, r"$\boxed{\textbf{(B)}}$", "dog"),
+    (PETS, r"\boxed{\text{(B) dog}}", "dog"),
+    (PETS, r"\boxed{\boxed{A} \boxed{B}}", SEVERAL),
+    (PETS, r"\boxed{A} \boxed{cat}", "cat"),
+    (PETS, r"\boxed{B} so \boxed{B. dog}", "dog"),
+    (PETS, r"\boxed{A}\boxed{B}\boxed{C}\boxed{D}", SEVERAL),
+    (PETS, r"\boxed{horse} \boxed{B}", SEVERAL),
+    (PETS, "boxed{B}", NONE),
+    (PETS, "$$B$$", NONE),
+    (PETS, r"\(B\)", "dog"),
+    (PETS, '"B".', "dog"),
+    (PETS, "„dog“", "dog"),
+    (PETS, "~~B~~", NONE),
+    # yes and no, notes, Roman numbers, options that hold "and", that carry letters, that are many, that are one
+    (("Yes", "No"), "yes", "Yes"),
+    (("Yes", "No"), "No.", "No"),
+    (("Yes", "No"), "Y", NONE),
+    (("Yes", "No"), "Yes, there is a dog", NONE),
+    (("Yes", "No"), "yes and no", SEVERAL),
+    (("Yes", "No"), "A. No", SEVERAL),
+    (("True", "False"), "It is false", NONE),
+    (("0", "1"), "0", "0"),
+    (("0", "1"), "0.0", NONE),
+    (("1.5 s", "15 s"), "1.5 s", "1.5 s"),
+    (("1.5 s", "15 s"), "1.5", NONE),
+    (("1,000", "1000"), "1000", "1000"),
+    (("C major", "A minor"), "A minor", "A minor"),
+    (("C major", "A minor"), "A", "C major"),
+    (("C major", "A minor"), "C", NONE),
+    (("A4", "B4"), "B4", "B4"),
+    (("I", "II", "III"), "I", "I"),
+    (("I", "II", "III"), "III", "III"),
+    (("I", "II", "III"), "(B)", "II"),
+    (("D", "C", "B", "A"), "A. D", "D"),
+    (("D", "C", "B", "A"), "A. A", SEVERAL),
+    (("a", "b"), "A", "a"),
+    (("A and B", "B and C", "A"), "B and C", "B and C"),
+    (("all of the above", "dog"), "All of the above.", "all of the above"),
+    (("A. dog", "B. cat"), "B", "B. cat"),
+    (("A. dog", "B. cat"), "B. cat", "B. cat"),
+    (("A. dog", "B. cat"), "cat", NONE),
+    (("(a) dog", "(b) cat"), "(b) cat", "(b) cat"),
+    (("the dog", "a dog"), "dog", NONE),
+    (("dog", "dog barking"), "A dog barking", "dog barking"),
+    (("dog",), "A", "dog"),
+    (("dog",), "B", NONE),
+    (tuple(f"sound {number}" for number in range(30)), "Z", "sound 25"),
+    (tuple(f"sound {number}" for number in range(30)), "AA", NONE),
+    (tuple(f"sound {number}" for number in range(30)), "sound 29", "sound 29"),
+    # from right to left, and more scripts
+    (("شجرة", "كلب"), "كلب", "كلب"),
+    (("شجرة", "كلب"), "\u202bكلب\u202c", "كلب"),
+    (("شجرة", "كلب"), "B. كلب", "كلب"),
+    (("شجرة", "كلب"), "A. كلب", SEVERAL),
+    (("שלום", "כלב"), "(B) כלב", "כלב"),
+    (("שלום", "כלב"), "\u2067כלב\u2069", "כלב"),
+    (("שלום", "כלב"), "ב", NONE),
+    (PETS, "\u202bB\u202c", "dog"),
+    (PETS, "\u061cdog", "dog"),
+    (PETS, "𝐁", "dog"),
+    (PETS, "⒝", "dog"),
+    (PETS, "Ｂ）ｄｏｇ", "dog"),
+    (PETS, "d\u043eg", NONE),  # a Cyrillic o
+    (PETS, "\u0432", NONE),  # Cyrillic
+    (PETS, "①", NONE),
+    (PETS, "🅱", NONE),
+    (("狗", "猫", "牛"), "B：猫", "猫"),
+    (("狗", "猫", "牛"), "「猫」", "猫"),
+    (("狗", "猫", "牛"), "『B. 猫』", "猫"),
+    (("狗", "猫", "牛"), "B. 狗", SEVERAL),
+    (("狗", "猫", "牛"), "狗、猫", SEVERAL),
+    (("狗", "猫", "牛"), "狗，猫", SEVERAL),
+    (("狗", "狗叫"), "狗叫", "狗叫"),
+    (("ドッグ", "キャット"), "ｷｬｯﾄ", "キャット"),
+    (("개", "고양이"), "고양이", "고양이"),
+    (("дог", "кот"), "Кот.", "кот"),
+    (("дог", "кот"), "\u0410", NONE),  # Cyrillic
+    (("ΔΩ", "ΣΔ"), "σδ", "ΣΔ"),
+    (("café", "cafe"), "cafe", "cafe"),
+    (("ﬁre", "water"), "fire", "ﬁre"),
+    (("😀", "🐶"), "🐶", "🐶"),
+    (("😀", "🐶"), "B", "🐶"),
+    # huge
+    (PETS, "dog " * 50_000, NONE),
+    (PETS, "dog\n" * 50_000, "dog"),
+    (PETS, "A B C D " * 50_000, SEVERAL),
+    (PETS, " " * 500_000 + "B", "dog"),
+    (PETS, r"\boxed{B}" * 50_000, "dog"),
+    (PETS, "".join(rf"\boxed{{{number}}}" for number in range(10_000)), SEVERAL),
     # without choices
     ((), "  dog barking. ", "dog barking"),
     ((), "**Answer:** `dog barking`", "dog barking"),
@@ -290,7 +465,43 @@ def test_a_case_by_hand(choices: tuple[str, ...], text: str, expected: str) -> N
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(CASES) >= 120
+    assert len(CASES) == len({(choices, text) for choices, text, _ in CASES}) >= 300
+
+
+READ_ALL = """
+import json, sys
+import auscult
+from auscult.core.answer import read_answer
+print(json.dumps([read_answer(text, choices).answer for choices, text in json.load(sys.stdin)]))
+"""
+
+
+def test_what_is_read_does_not_depend_on_the_process() -> None:
+    asked = json.dumps([(choices, text) for choices, text, _ in CASES])
+    for seed in ("1", "2"):  # of the order of sets
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", READ_ALL]
+        done = subprocess.run(command, input=asked, env=environment, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == [None if wanted.startswith("!") else wanted for _, _, wanted in CASES]
+
+
+DRAWING = ("random", "secrets", "numpy.random", "auscult.core.seeds")
+
+
+def test_nothing_that_reads_or_grades_can_draw() -> None:
+    sources = Path(auscult.__file__).parent
+    files = [sources / "core" / "answer.py", sources / "core" / "forms.py"]
+    files += [*(sources / "rewards").rglob("*.py"), *(sources / "evaluate" / "scorers").rglob("*.py")]
+    assert len(files) > 10
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            assert not [name for name in names if name in DRAWING], f"{file} imports {names}"
 
 
 WRITINGS = (

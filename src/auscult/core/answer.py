@@ -5,7 +5,7 @@ reply that might mean two things has no answer, and `Parsed.problem` says why. I
 
 1. Text is compared under Unicode NFKC, so a fullwidth letter is its ASCII letter. Look-alikes of other scripts are not:
    a Cyrillic or Greek capital that looks like `A` is no option letter.
-2. If something is boxed (`\boxed{...}`), the box is the answer; boxes that differ are several answers.
+2. If something is boxed (`\boxed{...}`), the box is the answer; boxes that do not agree are several answers.
 3. Wrapping is peeled off: tags, quotes, markdown, LaTeX text commands, trailing dots, "Answer:", "The answer is".
 4. With choices, the *whole* remaining text must name one option, and the option's own text is returned. It may be
    written
@@ -13,7 +13,8 @@ reply that might mean two things has no answer, and `Parsed.problem` says why. I
    - as its text: spacing, letter case, wrapping and a leading article are no difference, unless they are all that tells
      two options apart ("Cm" and "CM");
    - as its letter: `B`, `(b)`, `B.`, `Option B`;
-   - as its letter, a separator and its text, or an explanation that names no other option: `B) dog`, `B - it barks`.
+   - as its letter, a separator and its text, or an explanation that names no other option and does not begin by
+     denying this one: `B) dog`, `B - it barks`, but not `(B) is wrong`.
 
    Where the options are themselves letters (chords are), `B` is the option that reads "B"; `(B)` and `Option B` are
    the letter.
@@ -38,7 +39,8 @@ from auscult.core.types import Parsed
 
 # NFKC would glue these onto the digit before them: ten squared would read 102, one and a half 11/2.
 _MEANT = {raised: f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")} | {"¼": " 1/4", "½": " 1/2", "¾": " 3/4"}
-_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u00ad"  # no-width and direction marks, which say nothing
+# No-width and direction marks, which say nothing.
+_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u00ad\u061c\u202a-\u202e\u2066-\u2069"
 _SPECIAL = re.compile(f"[{''.join(_MEANT)}{_INVISIBLE}]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»", "「": "」", "『": "』", "$": "$"}
 _TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)
@@ -49,17 +51,22 @@ _COMMAND = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|mathrm|mathbf)\s*\{([
 _BRACKETED = re.compile(r"[(\[{]\s*([a-z])\s*[)\]}]", re.IGNORECASE | re.ASCII)
 _PREFIX = re.compile(
     r"(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)?"
-    r"(?:answer|solution|option|choice)(?:\s+(?:is|would\s+be|should\s+be)(?:\s*:|(?!\w))|\s*[:=])\s*",
+    r"(?:answer|solution|option|choice)(?:\s+(?:is|would\s+be|should\s+be)(?:\s*:|(?!\w))|\s*[:=]|[ \t]*(?=\n))\s*",
     re.IGNORECASE,
 )
 _BRACE = re.compile(r"\\[{}]|(\\(?:boxed|fbox)\s*\{)|[{}]")
-_ARTICLE = re.compile(r"(?:a|an|the) (?=\S)")
+_ARTICLE = re.compile(r"(?:a|an|the)[ \t]+(?=\S)")  # on one line: "A" above "dog" is a letter
 _NAMED = r"(?:(?:option|choice|letter|answer)\s)?"
 _LABEL = re.compile(_NAMED + r"[(\[{]?\s?([a-z])\s?[)\]}]?\s?[.:]?", re.IGNORECASE | re.ASCII)
 # A dash separates only when a space follows: "B -5" is option B with the text "-5".
 _LABELLED = re.compile(
     _NAMED + r"[(\[{]?\s?([a-z])(?![^\W_])((?:\s?[)\]}])?(?:\s?(?:[.:]|[-–—]+(?=\s)))?)\s?(\S.*)",
     re.IGNORECASE | re.DOTALL,
+)
+_DENIED = re.compile(
+    r"(?:(?:is|was|does|did|can|could|would|must|be|seems|looks)\s*)*"
+    r"(?:n?['’]t|not|wrong|incorrect|false|excluded|eliminated|ruled\s+out)\b",
+    re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"[\n,;]")
 _CAPITAL = re.compile(r"(?<!\w)(?:([B-HJ-Z])|([AI])(?!\s+(?!or\b|and\b)[^\W\d_]))(?!\w)")  # not the words "A", "I"
@@ -75,25 +82,25 @@ def read_answer(text: str, choices: Sequence[str] = ()) -> Parsed:
     Without choices any text is an answer, returned with its wrapping peeled off; several answers can then be told only
     from several boxes. Problems: `empty`, `several_answers`, `not_a_choice`.
     """
-    if text.strip() in choices:
+    options = tuple(choices)
+    if text.strip() in options:
         return Parsed(text.strip())  # whatever an option consists of, it is itself
     boxes = list(_boxes(text))
     if len({normal(box) for box in boxes}) > 1:
-        return Parsed(None, "several_answers")
+        named = _named(boxes, options)
+        return Parsed(named.pop()) if _one(named) else Parsed(None, "several_answers")
     body = boxes[-1] if boxes else text
     cleaned = clean(body)
-    if not choices:
+    if not options:
         letter = _BRACKETED.fullmatch(cleaned)
         return Parsed(letter[1] if letter else cleaned) if cleaned else Parsed(None, "empty")
-    options = tuple(choices)
     if (option := _option(body, options)) is not None:
         return Parsed(option)
     if not cleaned:
         return Parsed(None, "empty")
-    parts = {part.strip() for part in _BETWEEN.split(cleaned)} - {""}
-    named = {_option(part, options) for part in parts} if len(parts) <= _PARTS else {None}
-    if len(named) == 1 and (option := named.pop()) is not None:
-        return Parsed(option)
+    named = _named([stripped for part in _BETWEEN.split(cleaned) if (stripped := part.strip())], options)
+    if _one(named):
+        return Parsed(named.pop())
     several = len(named - {None}) > 1 or len(_mentioned(body, options)) > 1
     return Parsed(None, "several_answers" if several else "not_a_choice")
 
@@ -158,9 +165,11 @@ def _spaced(text: str) -> str:
 
 def _spellings(text: str) -> tuple[str, ...]:
     """The text under ever looser views; the first view that knows an option decides."""
-    spaced, cleaned = _spaced(text), _spaced(clean(text))
+    spaced, cleaned = _spaced(text), clean(text)
     key = cleaned.casefold()
-    return text, spaced, spaced.casefold(), cleaned, key, _ARTICLE.sub("", key, count=1) if _ARTICLE.match(key) else key
+    article = _ARTICLE.match(key)
+    views = (spaced, spaced.casefold(), cleaned, key, key[article.end() :] if article else key)
+    return text, *map(_spaced, views)
 
 
 @lru_cache(maxsize=1024)
@@ -205,13 +214,25 @@ def _option(text: str, choices: tuple[str, ...]) -> str | None:
     return None
 
 
+def _named(texts: Sequence[str], choices: tuple[str, ...]) -> set[str | None]:
+    """What each of some texts names; nothing when there are no options or too many texts."""
+    distinct = set(texts)
+    return {_option(text, choices) for text in distinct} if choices and len(distinct) <= _PARTS else {None}
+
+
+def _one(named: set[str | None]) -> bool:
+    """Whether all of them name one and the same option."""
+    return len(named) == 1 and None not in named
+
+
 def _labelled(letter: str, separator: str, rest: str, choices: tuple[str, ...]) -> str | None:
     """The option with this letter, provided that the rest is its text or an explanation that names no other option."""
     option, named = _by_letter(letter, choices), _by_text(rest, choices)
     if option is None or named is not None:
         return option if option == named else None
-    explained = separator and letter.isupper() and _mentioned(rest, choices) <= {normal(option)}
-    return option if explained else None
+    if not separator or not letter.isupper() or _DENIED.match(rest):
+        return None
+    return option if _mentioned(rest, choices) <= {normal(option)} else None
 
 
 def _mentioned(text: str, choices: tuple[str, ...]) -> set[str]:
