@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -125,8 +126,14 @@ def find(name: str) -> type[Benchmark]:
     """The benchmark called `name`. Raises ConfigError when there is none."""
     names = PLUGIN.names()
     if name not in names:
-        raise ConfigError(f"there is no benchmark {name!r}; there are {', '.join(names)}")
+        raise ConfigError(f"there is no benchmark {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}")
     return PLUGIN.find(name, Benchmark)
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """`, did you mean X?`, or nothing."""
+    near = get_close_matches(name, names, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def asked(

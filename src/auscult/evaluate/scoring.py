@@ -20,7 +20,7 @@ from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Outcome, Parsed, Sample
 from auscult.evaluate import predictions, records
 from auscult.evaluate.baselines import guesses
-from auscult.evaluate.benchmark import Benchmark, Breakdown, find
+from auscult.evaluate.benchmark import Benchmark, Breakdown, did_you_mean, find
 from auscult.evaluate.predictions import UNGIVEN, Predictions, Problem
 from auscult.evaluate.results import Evaluation
 from auscult.evaluate.verdict import Verdict
@@ -159,8 +159,9 @@ class Parity:
 
 def scorer(name: str) -> Scorer:
     """The rule called `name`. Raises ConfigError when there is none."""
-    if name not in SCORERS.names():
-        raise ConfigError(f"there is no scorer {name!r}; there are {', '.join(SCORERS.names())}, and all")
+    names = SCORERS.names()
+    if name not in names:
+        raise ConfigError(f"there is no scorer {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}")
     return cast(Scorer, getattr(loaded(f"{SCORERS.package}.{name}"), name))
 
 
@@ -190,7 +191,8 @@ def work(name: str, path: Path, gold: Path | None = None, key: str = "", media: 
             f"they are scored by their owners: auscult submit {name}"
         )
     found = predictions.of(file, key, chosen.id_of)
-    problems = (*found.against(sample.id for sample in samples), *_other_gold(chosen, samples, found))
+    other = _other_gold(chosen, samples, found) if gold else []
+    problems = (*found.against(sample.id for sample in samples), *other)
     return Work(name, chosen, kind.identity_of(gold_file), samples, found, problems)
 
 

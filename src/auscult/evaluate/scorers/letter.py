@@ -10,13 +10,14 @@ import re
 from string import ascii_uppercase
 
 from auscult.core.types import Parsed, Sample
-from auscult.evaluate.verdict import Verdict, option
+from auscult.evaluate.verdict import Verdict, option, want_options
 
 _LETTER = re.compile(r"[(\[]?([A-Z])[)\].:]?", re.ASCII)
 
 
 def letter(reply: str, item: Sample) -> Verdict:
     """Right when the reply is the letter of an accepted option."""
+    want_options(item)
     found = _LETTER.fullmatch(reply.strip())
     if not found:
         return Verdict(False, Parsed(None, "no_answer" if reply.strip() else "empty"))

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from auscult.core.types import Parsed, Sample
-from auscult.evaluate.verdict import Verdict, option
+from auscult.evaluate.verdict import Verdict, option, want_options
 
 FAILED = "Failed to obtain answer via API"
 REFUSALS = (
@@ -39,6 +39,7 @@ _STATED = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)
 
 def vlmeval(reply: str, item: Sample) -> Verdict:
     """Right when the option that the reply names is an accepted one."""
+    want_options(item)
     letters = ascii_uppercase[: len(item.choices)]
     named = _letter(reply, letters)
     place = _text(reply, item.choices) if named is None else letters.find(named)

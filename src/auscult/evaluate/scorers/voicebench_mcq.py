@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auscult.core.types import Parsed, Sample
-from auscult.evaluate.verdict import Verdict, option
+from auscult.evaluate.verdict import Verdict, option, want_options
 
 LETTERS = "abcd"
 PHRASES = tuple(
@@ -46,6 +46,7 @@ PHRASES = tuple(
 
 def voicebench_mcq(reply: str, item: Sample) -> Verdict:
     """Right when the letter that the first fitting phrase names is an accepted option."""
+    want_options(item)
     text = reply.lower()
     if text.startswith(("<1>", "<2>", "<3>")):
         text = text[3:].strip()

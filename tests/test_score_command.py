@@ -1,0 +1,122 @@
+"""`auscult score`: what it prints, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auscult.cli import main
+from auscult.evaluate.outcomes import read_outcomes
+
+ROW: dict[str, Any] = {
+    "audio_id": "a.wav",
+    "question": "Which?",
+    "choices": ["dog", "a cat"],
+    "answer": "dog",
+    "task": "sound",
+    "difficulty": "easy",
+    "sub-category": "[red]",
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Four questions, and predictions for two of them and a stranger."""
+    gold, given = tmp_path / "gold.json", tmp_path / "p.jsonl"
+    gold.write_text(json.dumps([{"id": str(number), **ROW} for number in range(4)]))
+    replies = {"0": "dog", "1": "A", "77": "dog"}
+    given.write_text("\n".join(json.dumps({"id": name, "model_output": text}) for name, text in replies.items()))
+    return gold, given
+
+
+def score(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `auscult score`."""
+    code = main(["score", *map(str, arguments)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_table_says_both_totals_and_all_that_was_lost(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    gold, given = files
+    code, said, quiet = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out")
+    assert (code, quiet) == (0, "")
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert "sound 50.00% over 2 samples 25.00% over 4 4.6 to 69.9" in lines
+    assert "hard 0.00% over 0 samples 0.00% over 0" in lines
+    assert any(line.startswith("[red] 50.00%") for line in lines), "names are printed as they stand"
+    assert "Total accuracy 50.00% over 2 samples 25.00% over 4 4.6 to 69.9" in lines
+    assert "Chance 50.00%; the best constant answer 100.00%." in lines
+    assert "Unread 1 of 2 (50.00%) of the predictions: 1 not_a_choice." in lines
+    assert f"Rows for questions that the benchmark does not have: 1, namely 77 ({given}:3)." in lines
+    assert "Questions without a row: 2, namely 2, 3." in lines
+    assert "The gold has 4 questions of 1,000: this is no score of the whole benchmark." in lines
+
+
+def test_json_is_one_object_and_the_files_hold_the_same(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    gold, given = files
+    code, said, _ = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--json")
+    figures = json.loads(said)
+    samples, results = map(Path, figures.pop("files"))
+    assert code == 0
+    assert (samples.name[:13], results.name[:8]) == ("samples_mmau_", "results_")
+    written = json.loads(results.read_text())
+    assert {key: written[key] for key in figures} == figures
+    assert {row["reason"] for row in written["problem_rows"]} == {"unknown", "missing"}
+    outcomes = read_outcomes(samples)
+    assert [outcome.correct for outcome in outcomes] == [True, False, False, False]
+    assert [outcome.parsed.problem for outcome in outcomes] == [None, "not_a_choice", "no_prediction", "no_prediction"]
+    again = score(capsys, "mmau", samples, "--gold", gold, "--out", tmp_path / "again", "--json")
+    assert json.loads(again[1])["official"] == figures["official"], "our own samples file scores the same"
+
+
+def test_all_rules_at_once(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    gold, given = files
+    _, said, _ = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--scorer", "all")
+    assert "Rules disagree on 2 rows:" in said
+    assert "1: right by choice, letter, vlmeval, voicebench_mcq" in said
+    assert len(list((tmp_path / "out").glob("samples_mmau-*.jsonl"))) == 6
+    code, said, _ = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--scorer", "all", "--json")
+    assert code == 0
+    assert set(json.loads(said)["rules"]) == {"string_match", "choice", "exact", "letter", "vlmeval", "voicebench_mcq"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["mmao", "P"], "did you mean 'mmau'"),
+        (["mmau", "P", "--scorer", "strict_match"], "did you mean 'string_match'"),
+        (["mmau", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["mmau", "P"], "--gold FILE"),
+        (["mmau", "P", "--gold", "G", "--key", "model_outputs"], "did you mean --key model_output?"),
+        (["mmau", "P", "--golf", "G"], "--golf"),
+        (["mmau"], "PREDICTIONS"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_2(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
+):
+    monkeypatch.chdir(tmp_path)
+    named = {"P": str(files[1]), "G": str(files[0])}
+    code, said, quiet = score(capsys, *(named.get(word, word) for word in arguments))
+    assert (code, said) == (2, "")
+    assert complaint in quiet
+    assert not (tmp_path / "runs").exists(), "nothing is written for a mistake"
+
+
+def test_help_names_the_benchmarks_and_the_rules(capsys: pytest.CaptureFixture[str]):
+    code, said, _ = score(capsys, "--help")
+    assert code == 0
+    assert "voicebench_mcq" in said
+    assert "vqarad" in said
