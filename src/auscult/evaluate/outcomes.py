@@ -10,19 +10,20 @@ from typing import Any
 
 from auscult.core.runs import read_jsonl, write_text
 from auscult.core.types import Outcome, Parsed
-from auscult.evaluate.statistics import wilson
+from auscult.evaluate.statistics import clustered_wilson
 
 
 def clusters(outcomes: Sequence[Outcome]) -> list[str]:
-    """What a paired bootstrap draws: the samples' groups, or each row for itself when all rows share one group."""
+    """What is independent: the samples' groups, or each row for itself when all rows share one group."""
     groups = [outcome.group for outcome in outcomes]
     return groups if len(set(groups)) > 1 else [outcome.id for outcome in outcomes]
 
 
 def proportion(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Rows, right ones, accuracy and its 95 % Wilson interval."""
-    n, right = len(outcomes), sum(outcome.correct for outcome in outcomes)
-    return {"n": n, "correct": right, "accuracy": right / n, "interval": list(wilson(right, n))}
+    """Rows, right ones, accuracy and its 95 % interval: Wilson's, on as many rows as they tell beside their likes."""
+    right = [outcome.correct for outcome in outcomes]
+    interval = clustered_wilson(right, clusters(outcomes))
+    return {"n": len(right), "correct": sum(right), "accuracy": sum(right) / len(right), "interval": list(interval)}
 
 
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
