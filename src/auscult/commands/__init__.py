@@ -24,10 +24,8 @@ COMMANDS = {
     "doctor": "what this machine can do, and what is missing",
 }
 """What each command does, in the order of `auscult --help`."""
-STAGES = ("sft", "rest", "grpo", "eval")
-"""Commands that run a part of a recipe: they are in the file `run`."""
 
 
 def file_of(command: str) -> str:
-    """The file in this folder that has the command."""
-    return "run" if command in STAGES and command != "eval" else command
+    """The file in this folder that has the command: a stage of a recipe is a part of a run."""
+    return "run" if command in ("sft", "rest", "grpo") else command

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auscult.commands import STAGES
 from auscult.commands.arguments import Parser
 from auscult.commands.output import quiet, show
 from auscult.commands.recipes import asked
@@ -20,14 +19,18 @@ if TYPE_CHECKING:
 
 def run(command: str, arguments: list[str]) -> int:
     """Runs a recipe, or the part of it that `command` names."""
-    stage = f"-{command}" if command in STAGES else ""
     parser = Parser(command, "RECIPE [--model DIR] [--out DIR] [--json] [--overwrite] [--key value ...]")
     parser.add_argument("--model", metavar="DIR", help="saved model to begin with; short for --model.path")
-    parser.add_argument("--out", metavar="DIR", help=f"run folder (default: runs/NAME{stage})")
+    parser.add_argument("--out", metavar="DIR", help=f"run folder (default: {_folder('runs/NAME', command)})")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
     found = asked(parser, arguments, data=True)
     return work(command, *found) if found else 0
+
+
+def _folder(name: str, command: str) -> str:
+    """What the run folder is called when nobody says."""
+    return name if command == "run" else f"{name}-{command}"
 
 
 def work(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
@@ -36,11 +39,10 @@ def work(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
     from auscult import pipeline
     from auscult.console import Reporter
 
-    name = f"{recipe.name}-{command}" if command in STAGES else recipe.name
-    out = Path(known.out) if known.out else pipeline.folder(name)
+    out = Path(known.out) if known.out else pipeline.folder(_folder(recipe.name, command))
     if out.is_file():
         raise ConfigError(f"{command}: --out {out} is a file; name a folder")
-    if command in STAGES:
+    if command != "run":
         recipe = pipeline.only(recipe, None if command == "eval" else command)
     with Reporter() as tell:
         spoken = shlex.join(["auscult", *sys.argv[1:]])
