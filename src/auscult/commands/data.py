@@ -124,6 +124,10 @@ def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
     for name in known.against:
         rows, said = _rows(name, "heldout", audio)
         benchmark, notes = benchmark + rows, notes + said
+    for name, rows in (known.train, train), (" ".join(known.against), benchmark):
+        if not rows:
+            said = "; ".join(notes) or "no rows"
+            raise ConfigError(f"data: nothing of {name} can be compared ({said}); name the files it is made of")
     cache = Cache(Path(known.cache)) if known.cache else None
     with Reporter() as tell:
         found = compare(train, benchmark, cache=cache, tell=tell, notes=notes)

@@ -30,8 +30,10 @@ Tell = Callable[[str, int, int, Mapping[str, Any]], None]
 
 GRAM = 8
 """Words in an n-gram."""
-LEAST_GRAMS = 13 - GRAM + 1
-"""8-grams of its own that a benchmark row needs to be known by its words: those of thirteen words in a row."""
+LEAST_WORDS = 13
+"""Words that a question and its choices need to be known by."""
+LEAST_GRAMS = LEAST_WORDS - GRAM + 1
+"""8-grams of its own that a benchmark row needs to be known by a part of its words: those of thirteen in a row."""
 SHARE = 0.7
 """Of them, what must stand in a training row."""
 TEMPLATE = 10
@@ -41,7 +43,7 @@ CLIP = 10.0
 _IN_MILLISECONDS = 10_000.0
 """A beginning from which a file name must mean milliseconds, as AudioSet's do: videos seldom last three hours."""
 _WAVES = 16
-"""Benchmark recordings whose waves are kept for the next suspect."""
+"""Recordings whose waves are kept for the next suspect."""
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _HASHED = re.compile(r"(?<![0-9a-z])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,}(?![0-9a-z])", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?<!\d)[1-9]\d{5}")
@@ -88,7 +90,7 @@ class SameMedia:
         self._seen = [number for number in printed if not isinstance(printed[number], AudioPrint)]
         self._recordings = AudioIndex([printed[number] for number in self._heard])
         self._pictures = np.stack([printed[number] for number in self._seen]) if self._seen else None
-        self._wave = lru_cache(_WAVES)(lambda number: _wave(self._media[number]))
+        self._wave = lru_cache(_WAVES)(_wave)
         self._found: dict[Media, list[tuple[int, Kind, float, str]]] = {}
 
     @property
@@ -135,7 +137,7 @@ class SameMedia:
         return [(number, *found) for number, found in same.items()]
 
     def _same_wave(self, part: Media, number: int, alike: Alike) -> bool:
-        return wave_likeness(_wave(part), self._wave(number), alike.shift) >= SAME_WAVE
+        return wave_likeness(self._wave(part), self._wave(self._media[number]), alike.shift) >= SAME_WAVE
 
 
 def _wave(part: Media) -> Wave:
@@ -216,49 +218,62 @@ def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 
 class SameWords:
-    """The n-grams that a benchmark says of one recording only."""
+    """Questions of a benchmark, with their choices: whole, and by the n-grams that it says of one recording only."""
 
-    def __init__(self, benchmark: Sequence[Row], train: Iterable[Row]) -> None:
+    def __init__(self, benchmark: Sequence[Row], train: Sequence[Row]) -> None:
         """Both are read: what a training set says of many recordings is a template too."""
-        texts = [_grams(row.sample) for row in benchmark]
-        said = _subjects(benchmark, texts, 2)
-        known = {gram for gram, subjects in said.items() if len(subjects) < 2}
-        often = _subjects(
-            train, ((gram for gram in _grams(row.sample) if gram in known) for row in train), TEMPLATE + 1
-        )
-        known -= {gram for gram, subjects in often.items() if len(subjects) > TEMPLATE}
-        self._rows: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-        self._own: Counter[int] = Counter()
-        for place, grams in enumerate(texts):
-            own = grams & known
-            self._own[place] = len(own)
-            for gram in own if len(own) >= LEAST_GRAMS else ():
-                self._rows[gram].append(place)
-        self.wordless = sum(
-            self._own[place] < LEAST_GRAMS for place, row in enumerate(benchmark) if row.sample.question
-        )
+        self._questions = _Own(benchmark, train, _question)
+        self._grams = _Own(benchmark, train, _grams)
+        known = {place for place, count in self._grams.counts.items() if count >= LEAST_GRAMS}
+        known |= set(self._questions.counts)
+        self.wordless = sum(bool(row.sample.question) for row in benchmark) - len(known)
         """Benchmark rows that ask something and cannot be known by their words."""
 
     def find(self, row: Row) -> Iterator[Hit]:
-        """Benchmark rows whose own words stand in this training row."""
-        common = Counter(place for gram in _grams(row.sample) for place in self._rows.get(gram, ()))
-        for place, count in common.items():
-            if count >= SHARE * self._own[place]:
-                note = f"{count} of its {self._own[place]} own {GRAM}-grams"
-                yield Hit(place, "question", count / self._own[place], note)
+        """Benchmark rows whose words stand in this training row."""
+        same = self._questions.find(row)
+        yield from (Hit(place, "question", 1.0, "the same question and choices") for place in same)
+        for place, count in self._grams.find(row).items():
+            own = self._grams.counts[place]
+            if own >= LEAST_GRAMS and count >= SHARE * own and place not in same:
+                yield Hit(place, "question", count / own, f"{count} of its {own} own {GRAM}-grams")
+
+
+class _Own:
+    """What each benchmark row says that no other recording is spoken of with: a table from that to the rows."""
+
+    def __init__(
+        self, benchmark: Sequence[Row], train: Sequence[Row], said: Callable[[Sample], set[tuple[str, ...]]]
+    ) -> None:
+        self._said = said
+        twice = _subjects(benchmark, said, 2)
+        once = {words for words, subjects in twice.items() if len(subjects) < 2}
+        often = _subjects(train, lambda sample: said(sample) & once, TEMPLATE + 1)
+        once -= {words for words, subjects in often.items() if len(subjects) > TEMPLATE}
+        self._places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self.counts: Counter[int] = Counter()
+        """How many of them each row has."""
+        for place, row in enumerate(benchmark):
+            for words in said(row.sample) & once:
+                self._places[words].append(place)
+                self.counts[place] += 1
+
+    def find(self, row: Row) -> Counter[int]:
+        """Benchmark rows, each with how many of its own are in this row."""
+        return Counter(place for words in self._said(row.sample) for place in self._places.get(words, ()))
 
 
 def _subjects(
-    rows: Iterable[Row], texts: Iterable[Iterable[tuple[str, ...]]], most: int
+    rows: Iterable[Row], said: Callable[[Sample], set[tuple[str, ...]]], most: int
 ) -> dict[tuple[str, ...], set[object]]:
-    """What each n-gram is said of, as far as `most` recordings."""
-    said: defaultdict[tuple[str, ...], set[object]] = defaultdict(set)
-    for row, grams in zip(rows, texts, strict=True):
+    """What recordings each thing is said of; of more than `most` only so many."""
+    found: defaultdict[tuple[str, ...], set[object]] = defaultdict(set)
+    for row in rows:
         subject = _subject(row)
-        for gram in grams:
-            if len(said[gram]) < most:
-                said[gram].add(subject)
-    return said
+        for words in said(row.sample):
+            if len(found[words]) < most:
+                found[words].add(subject)
+    return found
 
 
 def _subject(row: Row) -> object:
@@ -267,8 +282,17 @@ def _subject(row: Row) -> object:
     return tuple(files) or row.where
 
 
-def _grams(sample: Sample) -> set[tuple[str, ...]]:
-    """The n-grams of the question and its choices, these in the order of the alphabet."""
+def _words(sample: Sample) -> list[str]:
+    """The question and its choices, these in the order of the alphabet."""
     texts = [sample.question, *sorted(choice.casefold() for choice in sample.choices)]
-    words = [word for text in texts for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())]
+    return [word for text in texts for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())]
+
+
+def _question(sample: Sample) -> set[tuple[str, ...]]:
+    words = _words(sample)
+    return {tuple(words)} if len(words) >= LEAST_WORDS else set()
+
+
+def _grams(sample: Sample) -> set[tuple[str, ...]]:
+    words = _words(sample)
     return {tuple(words[first : first + GRAM]) for first in range(len(words) - GRAM + 1)}

@@ -8,11 +8,11 @@ evidence:
     image      the same picture, scaled or re-encoded (`media/image_print.py`)
     youtube    the same video, and sections that overlap, by tags or by file names such as `ID_30_40.wav`
     id         the same id or file name, of those that cannot be alike by chance: with a hash, or a number of six digits
-    question   the same words: seven tenths of the benchmark row's own 8-grams (question and choices) stand in the
-               training row. n between 8 and 13 is GPT-3's (Brown et al. 2020, appendix C), the share is PaLM's
-               (Chowdhery et al. 2022, section 8). An n-gram that a benchmark says of two recordings, or that training
-               says of more than ten, is a template and no evidence (NeMo Curator's `max_matches`); what then has fewer
-               n-grams than thirteen words in a row give is left out and counted: "What is heard?" is everybody's.
+    question   the same words: question and choices are equal, or seven tenths of the benchmark row's own 8-grams stand
+               in the training row. n between 8 and 13 is GPT-3's (Brown et al. 2020, appendix C), the share is PaLM's
+               (Chowdhery et al. 2022, section 8). Words that a benchmark says of two recordings, or that training says
+               of more than ten, are a template and no evidence (NeMo Curator has the same limit), and fewer than
+               thirteen are none either: "What is heard?" is everybody's. Rows without enough are counted.
 
 Nothing is compared pair by pair: evidence is looked up in tables of the benchmarks, and every medium is opened once
 (twice where two short recordings are suspects). What cannot be opened or printed is compared by the rest, and counted.
