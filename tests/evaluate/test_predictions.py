@@ -115,7 +115,7 @@ def test_whatever_is_wrong_is_counted_with_its_line(tmp_path: Path):
         ("no_key", "5", "3"),
         ("unknown", "6", "9"),
         ("torn", "7", None),
-        ("torn", "8", None),
+        ("torn", "8", "4"),
         ("missing", str(path), "4"),
     }
 
@@ -155,6 +155,12 @@ def test_a_file_of_which_nothing_can_be_read_is_refused(tmp_path: Path, data: by
     path.write_bytes(data)
     with pytest.raises(DataError, match=complaint):
         predictions.read(path)
+
+
+def test_a_mark_of_byte_order_is_no_text(tmp_path: Path):
+    path = tmp_path / "p.json"
+    path.write_bytes(b'\xef\xbb\xbf[{"id": "1", "model_output": "dog"}]')
+    assert predictions.read(path).texts == {"1": "dog"}
 
 
 def test_a_zip_with_two_results_is_refused(tmp_path: Path):

@@ -75,6 +75,7 @@ def test_the_union_is_over_the_other_options_only():
 def test_what_string_match_read():
     assert string_match("cow", ANIMALS).parsed.answer == "cow"
     assert string_match("mouse", ANIMALS).parsed.problem == "not_a_choice"
+    assert string_match("mouse", item("dog", " ")).parsed.problem == "not_a_choice", "an empty option is never read"
     assert string_match(" ", ANIMALS).parsed.problem == "empty"
     assert string_match("x y", item("z", "x y", "y x")).parsed.problem == "several_answers"
 
@@ -99,8 +100,12 @@ def test_what_string_match_read():
         ("choice", "(B) a cat", "a cat"),
         ("choice", "<think>dog", None),
         ("choice", "dog or cow", None),
+        ("choice", "<answer>mouse</answer>\nANSWER: dog", None),  # what is tagged is the answer, readable or not
         ("choice", "A, B, C, D", None),
         ("vlmeval", "The answer must be C", "the dog and cat"),
+        ("vlmeval", "must be C I am sure", "the dog and cat"),
+        ("vlmeval", "dog and cow", None),
+        ("vlmeval", "Z dog", None),
         ("vlmeval", "B, because it meows and purrs", None),  # the letter stands too early, no option's text in it
         ("vlmeval", "I think the answer is **b**, because of the loud barking in it", "a cat"),
         ("vlmeval", "surely the answer is a cow", "dog"),  # its known quirk
@@ -111,6 +116,7 @@ def test_what_string_match_read():
         ("vlmeval", "cow " * 20, None),  # more than twice as long as the options
         ("voicebench_mcq", "I would choose d", "cow"),
         ("voicebench_mcq", "B", "a cat"),
+        ("voicebench_mcq", "<2> b", "a cat"),
         ("voicebench_mcq", "b) a cat", "a cat"),
         ("voicebench_mcq", "<2> C: both", "the dog and cat"),
         ("voicebench_mcq", "the answer is (b), not (a)", "a cat"),  # "is (~)" comes before "(~)"

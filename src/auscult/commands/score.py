@@ -194,7 +194,7 @@ def _troubles(problems: Sequence[Problem]) -> Iterator[str]:
     for reason, sentence in REASONS.items():
         alike = [problem for problem in problems if problem.reason == reason]
         named = ", ".join(p.id or "" if reason == "missing" else _place(p) for p in alike[:SHOWN])
-        more = f", and {len(alike) - SHOWN:,} more (--json or the results file lists all)" if len(alike) > SHOWN else ""
+        more = f", and {len(alike) - SHOWN:,} more (the results file lists all)" if len(alike) > SHOWN else ""
         if alike:
             yield f"{sentence}: {len(alike):,}, namely {named}{more}."
 

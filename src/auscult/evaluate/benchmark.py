@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -156,6 +156,11 @@ def asked(
         group=group,
         tags={key: str(value) for key, value in told.items() if value not in (None, "")},
     )
+
+
+def stem(path: object) -> str | None:
+    """The name of a media file without its ending; None when there is none."""
+    return PurePosixPath(path).stem if isinstance(path, str) else None
 
 
 def text(row: Mapping[str, Any], key: str, where: str) -> str:

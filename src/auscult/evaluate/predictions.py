@@ -99,7 +99,7 @@ def of(file: Records, key: str = "", identify: Identify = by_id) -> Predictions:
     places: dict[str, str] = {}
     rows: dict[str, Mapping[str, Any]] = {}
     keys: Counter[str] = Counter()
-    problems = [Problem("torn", broken.where, None) for broken in file.broken]
+    problems = [Problem("torn", broken.where, broken.id) for broken in file.broken]
     for record in file.rows:
         name = identify(record.row, record.number)
         if name is None:

@@ -15,16 +15,18 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from auscult.core.errors import DataError
 
 JSON = (".json", ".jsonl")
+_ID = re.compile(r'"id"\s*:\s*"([^"\\]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Broken:
     """File and row."""
     why: str
     """What is wrong with it."""
+    id: str | None = None
+    """Its id, where it can still be made out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,10 @@ def _rows(text: str, path: str) -> Iterator[Record | Broken]:
         number = 0
         for line, written in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand in a text
             if written.strip():
-                yield _record(_value(written), f"{path}:{line}", number)
+                record = _record(_value(written), f"{path}:{line}", number)
+                if isinstance(record, Broken) and (known := _ID.search(written)):
+                    record = replace(record, id=known[1])
+                yield record
                 number += 1
 
 

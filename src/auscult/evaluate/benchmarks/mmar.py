@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from auscult.core.types import Sample
 from auscult.data import rows
 from auscult.evaluate import benchmark
-from auscult.evaluate.benchmark import Breakdown, asked, text, texts, withheld
+from auscult.evaluate.benchmark import Breakdown, asked, stem, text, texts, withheld
 
 _SPAN = re.compile(r"(?:_\d+(?:-\d\d){1,2}){2}$")
 
@@ -53,6 +53,10 @@ class Benchmark(benchmark.Benchmark):
             "1c9a343e7bebf1037482b935c54eacd43cc63df7b2c668724b5560caf1f84fad": "2026-02-16 (MMAR-meta.jsonl)",
         }
     )
+
+    def id_of(self, row: Mapping[str, Any], number: int) -> str | None:
+        """The `id`, else the recording's name, which is the same."""
+        return super().id_of(row, number) or stem(row.get("audio_path"))
 
     def sample(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
         """One clip, one question, its options."""

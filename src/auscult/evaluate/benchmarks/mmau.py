@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from auscult.core.types import Sample
 from auscult.data import rows
 from auscult.evaluate import benchmark
-from auscult.evaluate.benchmark import Breakdown, asked, text, texts, withheld
+from auscult.evaluate.benchmark import Breakdown, asked, stem, text, texts, withheld
 
 _OLD = "before v05.15.25"
 _NEW = "v05.15.25"
@@ -63,8 +62,7 @@ class Benchmark(benchmark.Benchmark):
 
     def id_of(self, row: Mapping[str, Any], number: int) -> str | None:
         """The `id`, in files without one the recording's name, which is the same."""
-        audio = row.get("audio_id")
-        return super().id_of(row, number) or (PurePosixPath(audio).stem if isinstance(audio, str) else None)
+        return super().id_of(row, number) or stem(row.get("audio_id"))
 
     def sample(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
         """One recording, one question, its options."""
