@@ -53,7 +53,7 @@ PROOF = 0.75
 SUSPICION = 0.9
 """Agreement from which short ones may be: one speaker says a word so alike that 0.99 was met."""
 SAME_WAVE = 0.95
-"""Correlation of waves from which they are. Measured: copies 0.99 and more, one word of one speaker 0.90 and less."""
+"""Correlation of waves from which they are. Measured: copies 0.99 and more, one word of one speaker 0.91 and less."""
 _BLOCK = 4_096
 """Frames of which the spectrum is taken at a time, so that an hour needs no more memory than a minute."""
 _HALVES = 1 << 16
