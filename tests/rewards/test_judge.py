@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +221,8 @@ def test_a_server_that_takes_no_schema_is_asked_without_it_from_then_on(make, ju
 
 def test_cost_is_told_before_and_after_and_a_replay_repeats_it(make, judge_server):
     judge = make(prompt_price=2.0, reply_price=10.0, reply_tokens=50)
+    told = []
+    judge.tell = lambda done, total: told.append((done, total))
     calls = [judge.call(name, fields, SCALE.schema) for name, fields in rows(4)]
     before = judge.estimate(calls)
     assert (before.judgements, before.reply_tokens) == (4, 200)
@@ -227,6 +231,7 @@ def test_cost_is_told_before_and_after_and_a_replay_repeats_it(make, judge_serve
     after = judge.cost(judge.ask(calls))
     assert (after.prompt_tokens, after.reply_tokens, after.failed) == (500, 50, 0)  # the vain request was paid, too
     assert after.money == pytest.approx((500 * 2 + 50 * 10) / 1e6)
+    assert told == [(n, 4) for n in (1, 2, 3, 4)]
     assert judge.estimate(calls).judgements == 0
     replay = make(offline=True, prompt_price=2.0, reply_price=10.0, reply_tokens=50)
     assert replay.cost(replay.ask(calls)) == after
@@ -302,6 +307,23 @@ def test_of_two_answers_to_one_request_the_first_one_stays_for_both(tmp_path):
         Journal(path)
 
 
+def test_however_many_write_at_once_no_line_is_torn_or_doubled(tmp_path):
+    path, together = tmp_path / "journal.jsonl", threading.Barrier(6)
+
+    def write(writer: int) -> list[str]:
+        journal = Journal(path)
+        said = []
+        for n in range(25):
+            together.wait(30)
+            said.append(journal.add({"key": str(n), "text": f"by {writer}"})["text"])
+        return said
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(write, range(6)))
+    assert said == [said[0]] * 6
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == [str(n) for n in range(25)]
+
+
 @settings(max_examples=40, deadline=None)
 @given(cut=st.integers(0, 400), more=st.integers(0, 3))
 def test_wherever_a_journal_is_torn_the_whole_lines_before_stay(tmp_path_factory, cut, more):
@@ -359,6 +381,30 @@ def test_a_prompt_of_no_use_is_named_before_anything_is_asked(make, judge_server
     with pytest.raises(ConfigError, match="did you mean 'reference'"):
         read_prompt("refrence")
     assert judge_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "complaint"),
+    [
+        (True, {"type": "integer"}, "the answer is true, not of type integer"),
+        (True, {"enum": [1]}, "not one of"),
+        ([1], {"enum": [[True]]}, "not one of"),
+        (3.0, {"type": "integer"}, None),
+        (3.5, {"type": "integer"}, "not of type integer"),
+        (float("inf"), {"type": "integer"}, "not of type integer"),
+        (7, {"minimum": 8}, "below 8"),
+        (7.5, {"maximum": 7}, "above 7"),
+        ([1, 2], {"type": "array", "items": {"type": "string"}}, r"answer\[0\] is 1, not of type string"),
+        ([1, "a"], {"prefixItems": [{"type": "string"}], "items": {}}, r"answer\[0\]"),
+        ([1], {"minItems": 2, "maxItems": 2}, "has 1 entries, not 2"),
+        ({"a": {"b": None}}, {"properties": {"a": {"properties": {"b": {"type": "string"}}}}}, r"answer\.a\.b is null"),
+        ({"a": 1}, {"required": ["b"]}, "has no 'b'"),
+        ({}, {"type": "object"}, None),
+    ],
+)
+def test_what_breaks_a_schema_is_said_where_it_stands(value, schema, complaint):
+    found = breach(value, schema)
+    assert found is None if complaint is None else re.search(complaint, found)
 
 
 def test_a_schema_with_more_than_is_checked_is_refused():

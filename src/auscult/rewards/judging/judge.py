@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ class Judge:
         self.counts: Counter[str] = Counter()
         """`asked` of the server, `repeated` requests, answers that were `invalid`, `failed/REASON`."""
         self.spent = Spent()
+        self.tell: Callable[[int, int], None] = lambda done, total: None
+        """Told how many of the judgements that had to be asked for are there, and of how many."""
         self._structured = options.answers != "text"
 
     def call(self, name: str, fields: Mapping[str, Any], schema: Schema, rater: int = 0) -> Call:
@@ -156,8 +158,16 @@ class Judge:
     # -- asking ------------------------------------------------------------------------------------------------------
 
     async def _ask(self, missing: Mapping[str, Call]) -> None:
+        done = 0
+
+        async def one(item: tuple[str, Call]) -> None:
+            nonlocal done
+            await self._one(endpoint, *item)
+            done += 1
+            self.tell(done, len(missing))
+
         async with Endpoint(self.options, self.spent, "judge") as endpoint:
-            await ask_all(endpoint, missing.items(), lambda item: self._one(endpoint, *item))
+            await ask_all(endpoint, missing.items(), one)
 
     async def _one(self, endpoint: Endpoint, key: str, call: Call) -> None:
         """Asks until an answer fits, or often enough, and writes down what came of it."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 FOLDER = Path(__file__).parent
 SHOWS = frozenset({"reply", "answer", "thought"})
@@ -50,7 +50,7 @@ class Prompt:
         from jinja2 import TemplateError
 
         try:
-            return _environment().from_string(self.text).render(fields).strip()
+            return _template(self.text).render(fields).strip()
         except TemplateError as problem:
             raise ConfigError(f"the judge's prompt {self.name} cannot be filled: {problem}; mend the file") from problem
 
@@ -81,6 +81,11 @@ def read_prompt(name: str) -> Prompt:
             "reply, or thought)"
         )
     return Prompt(name, text, frozenset(fields))
+
+
+@lru_cache(maxsize=16)
+def _template(text: str) -> Template:
+    return _environment().from_string(text)
 
 
 @lru_cache(maxsize=1)
