@@ -174,6 +174,7 @@ def test_the_shipped_recipes_have_no_hole(
     assert found["stages"]
     for stage in found["stages"].values():
         assert stage["samples"] == 32
+        assert stage["unused"] == []
         assert not [one for part in (stage["total"], *stage["parts"]) for one in part["earned"] if one["hole"]]
 
 
@@ -201,7 +202,9 @@ def test_parts_that_taught_nothing_in_a_run_are_named(
     rows = [{"step": step, "reward/choice/flat_groups": 0.5, "reward/form/flat_groups": 1.0} for step in range(3)]
     (tmp_path / "grpo" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["rewards", "audit", str(tmp_path), "--limit", "2"]) == 0
-    assert "so they taught nothing in it: form." in " ".join(capsys.readouterr().out.split())
+    assert "No cheat pays. Different within no group of this run, so they taught nothing in it: form." in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(

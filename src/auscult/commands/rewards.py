@@ -49,7 +49,8 @@ def run(command: str, arguments: list[str]) -> int:
     flat = _flat(Path(known.recipe))
     if known.json:
         stages = {name: asdict(audit) for name, audit in audits.items()}
-        print(json.dumps({"recipe": recipe.name, "form": recipe.wording.form, "stages": stages, "flat": flat}))
+        found = {"recipe": recipe.name, "form": recipe.wording.form, "stages": stages, "flat": flat}
+        print(json.dumps(found, ensure_ascii=False))
     else:
         for name, audit in audits.items():
             _show(f"{recipe.name}, stage {name}, form {recipe.wording.form}", audit, flat.get(name, []))
@@ -84,14 +85,17 @@ def _show(title: str, audit: Audit, flat: Sequence[str]) -> None:
     console = Console()
     console.print(Text(f"{title}, {audit.samples} held-out samples", style="bold"))
     console.print(_table(audit))
-    lines = [line for account in (audit.total, *audit.parts) for line in _holes(account)]
+    lines = [line for account in (audit.total, *audit.parts) for line in _holes(account)] or ["No cheat pays."]
     constant = [part.name for part in audit.parts if part.constant]
     if constant:
         lines.append(f"The same for every reply tried: {', '.join(constant)}.")
     if flat:
         lines.append(f"Different within no group of this run, so they taught nothing in it: {', '.join(flat)}.")
+    ungraded = [f"{part.name} {part.ungraded}" for part in audit.parts if part.ungraded]
+    if ungraded:
+        lines.append(f"Replies that could not be graded, and were left out of the means: {', '.join(ungraded)}.")
     lines += [f"Not tried on {len(audit.unused)} samples; {audit.unused[0]}"] if audit.unused else []
-    console.print(Text("\n".join(lines or ["No cheat pays."])), soft_wrap=True)
+    console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def _table(audit: Audit) -> Table:

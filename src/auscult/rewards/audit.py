@@ -41,6 +41,8 @@ MARGIN = 0.05
 TOTAL = "total"
 HUGE = 100_000
 """Characters of a text without end."""
+SHOWN = 400
+"""Characters of an example that are kept."""
 FILLER = (8, 25, 64, 256)
 """Words of a thought that says nothing."""
 _ANSWER, _THOUGHT = "\ue000", "\ue001"  # characters that no text has: they mark the places in a rendered form
@@ -86,7 +88,7 @@ class Earned:
     hole: bool
     """Whether it should have earned less."""
     example: str
-    """The reply that did best."""
+    """The beginning of the reply that did best."""
     example_id: str
     """The sample that it replies to."""
 
@@ -311,7 +313,7 @@ def _earned(attempt: str, trials: Sequence[_Trial], values: Sequence[Values], si
         samples=len(rows),
         worthless=all(attempt in row[3].worthless for row in rows),
         hole=False,
-        example=next(tried.text for tried in best.attempts if tried.name == attempt),
+        example=next(tried.text for tried in best.attempts if tried.name == attempt)[:SHOWN],
         example_id=best.sample.id,
     )
 
