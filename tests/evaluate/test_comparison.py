@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auscult.cli import main
 from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Outcome, Parsed
 from auscult.evaluate.comparison import CELLS, compare, corrected
 from auscult.evaluate.labels import NONE, labels_of
+from auscult.evaluate.outcomes import write_outcomes
 from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap
 
 
@@ -157,3 +161,84 @@ def test_several_runs_against_one_are_corrected_for_being_several():
     a = run("-" * 20 + "+" * 20)
     found = [compare(a, run("-" * drop + "+" * (40 - drop))).total for drop in (10, 14, 20)]
     assert [part.p_holm for part in corrected(found)] == holm([part.p for part in found])
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[str]:
+    """Three samples files of the same 40 questions, ever better."""
+    paths = [tmp_path / f"samples_{name}.jsonl" for name in ("first", "second", "third")]
+    for path, right in zip(paths, (10, 20, 35), strict=True):
+        write_outcomes(path, run("+" * right + "-" * (40 - right)))
+    return list(map(str, paths))
+
+
+def test_the_command_tells_every_comparison_and_every_row(runs: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(["compare", *runs, "--json", "--gain", "5"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["a"], one["b"]) for one in told["comparisons"]] == [(runs[0], runs[1]), (runs[0], runs[2])]
+    second = told["comparisons"][1]
+    assert (second["total"]["difference"], second["gain"]) == (0.625, 0.05)
+    assert second["rows"]["only_b"] == [f"q{number:03}" for number in range(10, 35)]
+    ps = [one["total"]["p"] for one in told["comparisons"]]
+    assert [one["total"]["p_holm"] for one in told["comparisons"]] == holm(ps)
+    assert main(["compare", *runs[:2], "--rows", "only_b"]) == 0
+    assert capsys.readouterr().out.split() == [f"q{number:03}" for number in range(10, 20)]
+    assert main(["compare", *runs[:2]]) == 0
+    shown = capsys.readouterr().out
+    assert "+25.0 points" in shown
+    assert "By task" in shown
+    assert main(["compare", *runs[:2]]) == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{0}"], "at least two runs are needed, and 1 given"),
+        (["{0}", "{1}", "{2}", "--rows", "only_a"], "two runs are needed, and 3 given"),
+        (["{0}", "{1}", "--gain", "0"], "--gain is 0 points"),
+        (["{0}", "{1}", "--rows", "only_c"], "invalid choice"),
+        (["{0}", "nowhere.jsonl"], "there is no nowhere.jsonl"),
+        (["{0}", "{1}", "--label", "x"], "chooses within a run folder"),
+        (["{0}", "{folder}", "--label", "forth"], "did you mean 'fourth'"),
+        (["{0}", "{folder}"], "none is the last; choose one with --label"),
+        (["{0}", "{torn}"], "its last line is cut off"),
+        (["{0}", "{other}"], "holds no evaluated rows"),
+        (["{0}", "{1}", "--comon"], "did you mean '--common'"),
+    ],
+)
+def test_mistakes_are_sentences(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("fourth", "fifth"):
+        write_outcomes(folder / f"samples_{name}.jsonl", run("+-"))
+    (tmp_path / "torn.jsonl").write_text(Path(runs[1]).read_text(encoding="utf-8")[:-40], encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text('{"id": "q000", "model_output": "dog"}\n', encoding="utf-8")
+    names = {name: str(tmp_path / f"{name}.jsonl") for name in ("torn", "other")}
+    assert main(["compare", *(word.format(*runs, folder=folder, **names) for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_predictions_are_scored_and_compared(testdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    gold = testdata / "text" / "mmau-test-mini.json"
+    published = json.loads(gold.read_text(encoding="utf-8"))
+    files = {
+        "first.jsonl": [{"id": row["id"], "model_output": row["choices"][0]} for row in published],
+        "gold.jsonl": [{"id": row["id"], "model_prediction": row["answer"]} for row in published],
+    }
+    for name, rows in files.items():
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    names = [str(tmp_path / name) for name in files]
+    assert main(["compare", *names, "--benchmark", "mmau", "--gold", str(gold), "--scorer", "exact", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["comparisons"]
+    assert found["total"]["accuracy"] == [0.395, 1.0]  # "always the first option": SCORING's 39.5 %
+    assert found["total"]["cells"] == {"both_right": 395, "only_a": 0, "only_b": 605, "both_wrong": 0}
+    assert {part["tag"] for part in found["parts"]} >= {"task", "difficulty", "sub-category"}
+    assert sum(part["n"] for part in found["parts"] if part["tag"] == "task") == 1000

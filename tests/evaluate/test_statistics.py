@@ -215,6 +215,14 @@ def test_the_bootstrap_is_a_function_of_its_seed_and_ignores_the_order_of_rows()
     assert swapped.interval == pytest.approx((-first.interval[1], -first.interval[0]))
 
 
+@given(st.integers(-3, 6))
+def test_the_unit_of_the_values_is_no_matter(power: int):
+    values, names = np.random.default_rng(6).normal(size=60), [number // 3 for number in range(60)]
+    low, high = paired_bootstrap(np.zeros(60), values, names, seed=0, draws=99).interval
+    scaled = paired_bootstrap(np.zeros(60), values * 10.0**power, names, seed=0, draws=99).interval
+    assert scaled == pytest.approx((low * 10.0**power, high * 10.0**power))
+
+
 def test_many_clusters_are_drawn_in_blocks_with_the_same_meaning():
     differences = np.random.default_rng(4).normal(size=9000)
     low, high = paired_bootstrap(np.zeros(9000), differences, list(range(9000)), seed=0, draws=1000).interval

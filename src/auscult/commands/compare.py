@@ -47,7 +47,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise ConfigError(f"compare: --gain is {known.gain:g} points; give more than 0 and less than 100")
     from auscult.evaluate.comparison import compare, corrected
 
-    a, *others = (outcomes.read(name, known) for name in known.runs)
+    a, *others = outcomes.read(known.runs, known)
     found = [compare(a.rows, b.rows, seed=known.seed, gain=known.gain / 100, common=known.common) for b in others]
     totals = corrected([one.total for one in found])
     found = [replace(one, total=total) for one, total in zip(found, totals, strict=True)]

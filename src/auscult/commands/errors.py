@@ -37,7 +37,7 @@ def run(command: str, arguments: list[str]) -> int:
     known = parser.parse_args(arguments)
     from auscult.evaluate.errors import errors_of, write_again
 
-    read = outcomes.read(known.run, known)
+    [read] = outcomes.read([known.run], known)
     found = errors_of(read.rows, known.by)
     if known.export:
         count = write_again(Path(known.export), read.rows)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,16 +46,19 @@ class Read(NamedTuple):
     """The evaluated rows, at least one."""
 
 
-def read(name: str, known: argparse.Namespace) -> Read:
-    """The evaluated rows of `name`. Raises an AuscultError for what holds none."""
-    path = Path(name)
+def read(names: Sequence[str], known: argparse.Namespace) -> list[Read]:
+    """The evaluated rows of each name. Raises an AuscultError for what holds none."""
+    if known.label and not any(Path(name).is_dir() for name in names):
+        raise ConfigError(f"--label {known.label} chooses within a run folder, and none is named; leave it out")
+    return [_read(Path(name), known) for name in names]
+
+
+def _read(path: Path, known: argparse.Namespace) -> Read:
     if path.is_dir():
         path = _last(path, known.label)
         return Read(path, _samples(path))
     if not path.is_file():
         raise ConfigError(f"there is no {path}; give a run folder, a samples_*.jsonl file or a file of predictions")
-    if known.label:
-        raise ConfigError(f"--label {known.label} chooses within a run folder, and {path} is a file; leave it out")
     if not known.benchmark:
         return Read(path, _samples(path))
     from auscult.evaluate import scoring

@@ -44,8 +44,6 @@ CELLS = {
     (False, False): "both_wrong",
 }
 """Name of each cell of the table, by whether A and B are right."""
-PART_DRAWS = 2_000
-"""Bootstrap draws for one value of a label, of which there may be a hundred; all rows together have 10,000."""
 NAMED = 5
 """Ids that an error names."""
 
@@ -191,8 +189,7 @@ def _cell(one: Pair) -> str:
 
 def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, seed: int) -> Part:
     a, b = [one.a.correct for one in pairs], [one.b.correct for one in pairs]
-    draws = {"draws": PART_DRAWS} if tag else {}
-    found = paired_bootstrap(a, b, names, derive(seed, "compare", tag, value), **draws)
+    found = paired_bootstrap(a, b, names, derive(seed, "compare", tag, value))
     cells = Counter(map(_cell, pairs))
     p = sign_flip(a, b, names)
     return Part(

@@ -77,7 +77,7 @@ def clustered_wilson(correct: ArrayLike, clusters: Sequence[Hashable], level: fl
     if effect is None:
         effective = float(count)
     else:
-        freedom = _freedom(np.bincount(index).astype(np.float64))
+        freedom = _freedom(np.bincount(index, minlength=count).astype(np.float64))
         effective = n / max(effect, 1e-12) * (student(level, n - 1) / student(level, freedom)) ** 2
     return _wilson(float(scores.mean()), min(effective, n), level)
 
@@ -168,31 +168,42 @@ def paired_bootstrap(
     if old.shape != new.shape:
         raise ValueError(f"{old.shape} values before but {new.shape} after: pair them by id first")
     differences, index, count = _clustered(new - old, clusters)
-    mean, n = float(differences.mean()), len(differences)
-    sums = np.bincount(index, weights=differences, minlength=count)
+    sums = np.bincount(index, weights=differences, minlength=count).astype(np.float64)
     sizes = np.bincount(index, minlength=count).astype(np.float64)
-    # A draw that takes cluster c w[c] times has mean w.S / w.N; its squared error is w.(S - mean N)^2 / (w.N)^2.
-    squares = np.stack([sums, sizes, sums * sums, sums * sizes, sizes * sizes], axis=1)
-    generator = rng(seed, "paired_bootstrap")
+    mean, n = float(differences.mean()), len(differences)
+    residuals = sums - mean * sizes
+    error = float(np.sqrt((residuals**2).sum())) / n
+    t = _bootstrap_t(residuals / (n * error), sizes, rng(seed, "paired_bootstrap"), draws, level) if error else 0.0
+    reach = error * (student(level, _freedom(sizes)) if math.isinf(t) else t)
+    return Paired(mean, (mean - reach, mean + reach), n, count)
+
+
+def _bootstrap_t(
+    residuals: NDArray[np.float64], sizes: NDArray[np.float64], generator: np.random.Generator, draws: int, level: float
+) -> float:
+    """How many standard errors the mean over clusters of these sizes [C] lies off in `level` of the draws.
+
+    `residuals` [C] are the clusters' sums about the mean, their squares adding up to 1. Infinite where too many draws
+    have no spread to measure by. Clusters of one sum and size are one kind, and how often a kind is drawn is
+    multinomial: that is fast, and neither the order of the rows nor the sign of the sums changes it.
+    """
+    # With a cluster of kind k taken w[k] times, the mean is w.S / w.N, its squared error w.(S - mean N)^2 / (w.N)^2.
+    sided = [np.unique(sizes + 1j * side, return_counts=True) for side in (residuals, -residuals)]  # sorted as pairs
+    kinds, times = max(sided, key=lambda one: (one[0].imag.tolist(), one[1].tolist()))
+    s, n = kinds.imag, kinds.real
+    products = np.stack([s, n, s * s, s * n, n * n], axis=1)
+    shares = times / times.sum()
     ts = np.empty(draws)
-    # How often each cluster is drawn is multinomial; blocks bound the memory to about 32 MB.
-    block = max(1, 4_000_000 // count)
+    block = max(1, 4_000_000 // len(kinds))  # bounds the memory to about 32 MB
     for start in range(0, draws, block):
         size = min(block, draws - start)
-        times = generator.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
-        total, rows, ss, sn, nn = (times @ squares).T
+        drawn = generator.multinomial(len(sizes), shares, size=size).astype(np.float64)
+        total, rows, ss, sn, nn = (drawn @ products).T
         means = total / rows
-        errors = np.sqrt(np.maximum(ss - 2 * means * sn + means * means * nn, 0)) / rows
-        away = np.abs(means - mean)
-        without = errors < 1e-9
-        ts[start : start + size] = np.where(
-            without, np.where(away < 1e-9, 0, np.inf), away / np.where(without, 1, errors)
-        )
-    t = float(np.sort(ts)[min(math.ceil((draws + 1) * level), draws) - 1])
-    if math.isinf(t):
-        t = student(level, _freedom(sizes))
-    reach = t * float(np.sqrt(((sums - mean * sizes) ** 2).sum())) / n
-    return Paired(mean, (mean - reach, mean + reach), n, count)
+        errors = np.sqrt(np.maximum(ss - 2 * means * sn + means * means * nn, 0))  # both times w.N
+        away, still = np.abs(total), errors < 1e-7
+        ts[start : start + size] = np.where(still, np.where(away < 1e-7, 0, np.inf), away / np.where(still, 1, errors))
+    return float(np.sort(ts)[min(math.ceil((draws + 1) * level), draws) - 1])
 
 
 def mcnemar_exact(only_before: int, only_after: int) -> float:
