@@ -571,3 +571,28 @@ def test_an_unfinished_run_can_be_looked_at(tmp_path, whole):
     said = auscult("report", str(tmp_path / "run"), "--json")
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["comparison"] == []
+
+
+@pytest.mark.parametrize("action", ["refuse", "drop"])
+def test_training_rows_that_are_in_a_benchmark_are_refused_or_left_out_and_counted(testdata, tmp_path, action):
+    clips = sorted((testdata / "fsdd").glob("*_jackson_1?.wav"))[:12]
+    rows = [
+        {"id": str(n), "audio": str(clip), "question": f"Which digit is said in clip {n}?", "answer": clip.name[0]}
+        for n, clip in enumerate(clips)
+    ]
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stolen = [{**row, "id": f"b{row['id']}", "question": "What is heard?"} for row in rows[:12]]
+    (tmp_path / "bench.jsonl").write_text("".join(json.dumps(row) + "\n" for row in stolen[:3]))
+    guard = f"{{against: [{tmp_path / 'bench.jsonl'}], action: {action}}}"
+    data = f"{{source: jsonl, root: {tmp_path / 'my.jsonl'}, heldout_share: 0.2}}"
+    small = ["--sft.steps", "1", "--sft.prompts", "2", "--grpo", "null", "--evaluate.showcase", "1"]
+    said = auscult("run", "sounds", "--data", data, "--leaks", guard, "--out", str(tmp_path / "run"), *small)
+    if action == "refuse":
+        assert said.returncode == 2, said.stderr
+        assert "training samples are in" in said.stderr
+        assert not (tmp_path / "run").exists()
+        return
+    assert said.returncode == 0, said.stderr
+    found = json.loads((tmp_path / "run" / "leaks.json").read_text())
+    assert 0 < found["leaking_train_rows"] <= 3
+    assert f"{found['leaking_train_rows']} of {found['train_rows']} training rows are in" in said.stderr

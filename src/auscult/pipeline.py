@@ -36,6 +36,7 @@ from auscult.core.forms import form
 from auscult.core.runs import Run, atomic_folder, write_json
 from auscult.core.seeds import derive
 from auscult.core.types import Outcome, Sample, Sampling
+from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, group_of
 from auscult.evaluate.evaluation import answer, evaluate, listed
@@ -105,7 +106,7 @@ def run(
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
-    work = _Work.of(recipe)  # what cannot be begun leaves no folder that refuses the corrected command
+    work = _Work.of(recipe, tell)  # what cannot be begun leaves no folder that refuses the corrected command
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
@@ -117,6 +118,8 @@ def run(
         else:
             for sentence in work.sentences(recipe):
                 say(sentence)
+            if work.found:
+                write_json(out / "leaks.json", work.found.to_dict())
             began = time.perf_counter()
             try:
                 _stages(recipe, work, opened, command, tell, say)
@@ -136,9 +139,11 @@ class _Work:
     """What is trained on."""
     held: Sequence[Sample]
     """What is not."""
+    found: Found | None = None
+    """What of the training samples was found in benchmarks, where they were compared."""
 
     @classmethod
-    def of(cls, recipe: Recipe) -> _Work:
+    def of(cls, recipe: Recipe, tell: Tell) -> _Work:
         """Opens the data; raises the errors of data, device and model path that a user can mend."""
         device(recipe.device)
         if recipe.model.path is not None:
@@ -147,9 +152,10 @@ class _Work:
         if not recipe.stages and recipe.model.path is not None:  # a benchmark has nothing to train on
             return cls(Listed(()), held)
         train = recipe.data.split("train", recipe.seed)
+        train, found = guarded(train, recipe.leaks, tell)
         if train.size is not None:
             assert_disjoint([train[index] for index in range(train.size)], held)
-        return cls(train, held)
+        return cls(train, held, found)
 
     def sentences(self, recipe: Recipe) -> Iterator[str]:
         """What a person should know before the waiting begins."""
@@ -160,6 +166,8 @@ class _Work:
             yield f"data: samples drawn without end to train on, {held}"
         else:
             yield f"data: {_counted([self.train[index] for index in range(self.train.size)])} to train on, {held}"
+        if self.found:
+            yield from self.found.lines()
         if recipe.model.path is not None:
             yield f"model: begins with {recipe.model.path}"
 

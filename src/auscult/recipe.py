@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from auscult.core.config import Plugin
+from auscult.data.leakage import Guard
 from auscult.data.source import Source
 from auscult.evaluate.options import Evaluate
 from auscult.models.family import Model
@@ -29,6 +30,8 @@ class Recipe:
     """Where the model runs; auto takes a GPU when there is one."""
     data: Annotated[Source, Plugin("source", "auscult.data.sources")]
     """Where samples come from."""
+    leaks: Guard = field(default_factory=Guard)
+    """Benchmarks that no training sample may be in."""
     model: Annotated[Model, Plugin("family", "auscult.models.families")]
     """What listens."""
     wording: Wording = field(default_factory=Wording)
