@@ -16,7 +16,7 @@ quickstart: $(VENV)/.runtime
 	@echo "source $(BIN)/activate, and auscult is found"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
