@@ -56,6 +56,8 @@ class Scored:
 
     rows: tuple[Captioned, ...]
     """All of them."""
+    tokens: tuple[tuple[str, ...], ...]
+    """The tokens of their predictions, which is what was scored."""
     each: tuple[Mapping[str, float | None], ...]
     """The metrics of each caption alone, in the order of the rows."""
     corpus: Mapping[str, float | None]
@@ -80,20 +82,21 @@ class Scored:
 
     def samples(self) -> Iterator[dict[str, Any]]:
         """The rows of a samples file: raw caption, the tokens that were scored, the metrics."""
-        for row, scores in zip(self.rows, self.each, strict=True):
+        for row, tokens, scores in zip(self.rows, self.tokens, self.each, strict=True):
             yield {
                 "id": row.id,
                 "target": list(row.references),
                 "resps": [row.prediction],
-                "filtered_resps": [" ".join(tokenize(row.prediction))],
+                "filtered_resps": [" ".join(tokens)],
                 **scores,
             }
 
 
 def score(captions: Sequence[Captioned]) -> Scored:
     """Scores all rows, at least one."""
-    candidates = [tokenize(row.prediction) for row in captions]
-    references = [[tokenize(text) for text in row.references] for row in captions]
+    candidates = _tokenized([row.prediction for row in captions])
+    written = iter(_tokenized([text for row in captions for text in row.references]))
+    references = [[next(written) for _ in row.references] for row in captions]
     frequencies = Frequencies.of(references)
     matches = [Matches.of(one, References.of(many)) for one, many in zip(candidates, references, strict=True)]
     each: list[dict[str, float | None]] = []
@@ -111,7 +114,13 @@ def score(captions: Sequence[Captioned]) -> Scored:
     for name in ("rouge_l", "cider_d"):
         known = [value for scores in each if (value := scores[name]) is not None]
         corpus[name] = fmean(known) if len(known) == len(each) else None
-    return Scored(tuple(captions), tuple(each), corpus)
+    return Scored(tuple(captions), tuple(candidates), tuple(each), corpus)
+
+
+def _tokenized(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """The tokens of captions that stand in one file, a line each, as the official pipeline has them."""
+    following = [*(f"\n{text}" for text in texts[1:]), ""]
+    return [tokenize(text, after) for text, after in zip(texts, following, strict=True)]
 
 
 def read_captions(path: Path) -> tuple[Captioned, ...]:

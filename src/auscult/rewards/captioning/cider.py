@@ -37,10 +37,9 @@ class Vector:
     @classmethod
     def of(cls, tokens: Sequence[str], frequencies: Frequencies) -> Self:
         """The vector of a tokenized caption."""
-        counts = ngrams(tokens)
-        weights = tuple({ngram: count * frequencies.idf(ngram) for ngram, count in found.items()} for found in counts)
-        norms = tuple(math.sqrt(sum(weight * weight for weight in found.values())) for found in weights)
-        return cls(weights, norms, counts[1].total())
+        counts, idf, rare = ngrams(tokens), frequencies.idf, frequencies.rare
+        weights = tuple({ngram: count * idf.get(ngram, rare) for ngram, count in found.items()} for found in counts)
+        return cls(weights, tuple(math.hypot(*found.values()) for found in weights), counts[1].total())
 
 
 def cider_d(candidate: Vector, references: Sequence[Vector]) -> float:

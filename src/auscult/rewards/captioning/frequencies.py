@@ -12,7 +12,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, cast
@@ -32,27 +32,32 @@ class Frequencies:
     """Document frequencies of one corpus."""
 
     documents: int
-    """How many documents there are."""
+    """How many documents there are, N."""
     counts: Mapping[Ngram, int]
     """In how many of them an n-gram occurs; those of a single document may be left out."""
     source: str = ""
     """The file that was counted, for people."""
     sha256: str = ""
     """Hash of its content, hex."""
+    rare: float = field(init=False)
+    """The weight log N of an n-gram that occurs in one document or in none."""
+    idf: Mapping[Ngram, float] = field(init=False, repr=False)
+    """The weight log N - log df of every other n-gram."""
+
+    def __post_init__(self) -> None:
+        rare = math.log(self.documents)
+        object.__setattr__(self, "rare", rare)
+        object.__setattr__(self, "idf", {ngram: rare - math.log(count) for ngram, count in self.counts.items()})
 
     @classmethod
     def of(cls, documents: Iterable[Sequence[Sequence[str]]], source: str = "", sha256: str = "") -> Self:
-        """Counts documents, each the tokenized references of one clip or image."""
+        """Counts documents, each the tokenized references of one clip or image; at least one."""
         counts: Counter[Ngram] = Counter()
         total = 0
         for references in documents:
             total += 1
             counts.update({ngram for tokens in references for found in ngrams(tokens) for ngram in found})
         return cls(total, {ngram: count for ngram, count in counts.items() if count > 1}, source, sha256)
-
-    def idf(self, ngram: Ngram) -> float:
-        """log N - log max(1, df)."""
-        return math.log(self.documents / self.counts.get(ngram, 1))
 
     def write(self, path: Path | str) -> None:
         """Write the file, whole or not at all."""

@@ -16,4 +16,10 @@ def ngrams(tokens: Sequence[str]) -> Counts:
     """The n-grams of one caption. A token with a blank inside, such as a telephone number, is several words here, as it
     is in the official code (but not in its ROUGE-L)."""
     words = " ".join(tokens).split()
-    return tuple(Counter(zip(*(words[skip:] for skip in range(n)), strict=False)) for n in range(1, ORDERS + 1))
+    second, third, fourth = words[1:], words[2:], words[3:]
+    return (
+        Counter(zip(words, strict=False)),
+        Counter(zip(words, second, strict=False)),
+        Counter(zip(words, second, third, strict=False)),
+        Counter(zip(words, second, third, fourth, strict=False)),
+    )
