@@ -40,7 +40,7 @@ def test_every_prompt_says_question_options_and_instruction_once_and_fills_all_i
 
 
 def test_a_tag_reaches_a_prompt_only_where_that_is_allowed():
-    with pytest.raises(ValueError, match="tag `category`.*reveal_tags"):
+    with pytest.raises(ValueError, match=r"tag `category`.*reveal_tags"):
         Wording(prompt="category")
     assert '"animals"' in content(Wording(prompt="category", reveal_tags=("category",)))[1]
     assert not any("animals" in content(Wording(prompt=name))[1] for name in set(prompts()) - {"category"})
@@ -63,7 +63,7 @@ def test_a_prompt_of_ones_own_and_what_is_none(tmp_path):
     (tmp_path / "mine.txt").write_text("Listen twice.\n{question}\n{choices}\n")
     assert content(Wording(prompt=str(tmp_path / "mine.txt"))) == [CLIP, f"Listen twice.\nWhat?\n{OPTIONS}"]
     (tmp_path / "none.txt").write_text("Listen.")
-    with pytest.raises(ValueError, match="must hold {question} once"):
+    with pytest.raises(ValueError, match=r"must hold \{question\} once"):
         Wording(prompt=str(tmp_path / "none.txt"))
     with pytest.raises(ConfigError, match="did you mean 'structured'"):
         Wording(prompt="structure")
