@@ -353,6 +353,7 @@ CASES = (
     (PETS, r"\boxed{B} so \boxed{B. dog}", "dog"),
     (PETS, r"\boxed{A}\boxed{B}\boxed{C}\boxed{D}", SEVERAL),
     (PETS, r"\boxed{horse} \boxed{B}", SEVERAL),
+    (PETS, "\\boxed{B} or \\bo\u200bxed{C}", SEVERAL),  # a box behind a mark that has no width
     (PETS, "boxed{B}", NONE),
     (PETS, "$$B$$", NONE),
     (PETS, r"\(B\)", "dog"),
@@ -581,6 +582,30 @@ def test_any_text_is_an_option_or_a_named_problem(text: str, choices: list[str])
 @settings(deadline=None)
 def test_text_does_not_depend_on_the_order_of_the_options(choices: list[str], chosen: str) -> None:
     assert read_answer(f"The answer is a {chosen}.", choices).answer == chosen
+
+
+BOTH = [writing for writing in WRITINGS if "{letter}" in writing and "{text}" in writing]
+
+
+@given(st.lists(words, min_size=2, max_size=6, unique_by=normal), st.sampled_from(BOTH), st.data())
+@settings(deadline=None)
+def test_an_option_written_with_its_letter_is_never_another_one(
+    choices: list[str], writing: str, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(choices) - 1))
+    reply = writing.format(letter="ABCDEF"[place], text=choices[place])
+    assert read_answer(reply, choices).answer in (choices[place], choices[place].strip(), None)
+
+
+@given(st.lists(st.sampled_from("\u200b\u200f\u061c\u202b\u202c\u2067\u2069\ufeff"), max_size=8), st.data())
+@settings(deadline=None)
+def test_direction_marks_say_nothing(marks: list[str], data: st.DataObject) -> None:
+    choices, marked, expected = data.draw(st.sampled_from([c for c in CASES if c[0] == PETS and len(c[1]) < 100]))
+    for mark in marks:
+        place = data.draw(st.integers(0, len(marked)))
+        marked = marked[:place] + mark + marked[place:]
+    read = read_answer(marked, choices)
+    assert (read.answer or f"!{read.problem}") == expected
 
 
 @given(words)

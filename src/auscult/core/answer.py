@@ -41,6 +41,7 @@ from auscult.core.types import Parsed
 _MEANT = {raised: f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")} | {"¼": " 1/4", "½": " 1/2", "¾": " 3/4"}
 # No-width and direction marks, which say nothing.
 _INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u00ad\u061c\u202a-\u202e\u2066-\u2069"
+_MARKS = re.compile(f"[{_INVISIBLE}]")
 _SPECIAL = re.compile(f"[{''.join(_MEANT)}{_INVISIBLE}]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»", "「": "」", "『": "』", "$": "$"}
 _TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)
@@ -85,6 +86,8 @@ def read_answer(text: str, choices: Sequence[str] = ()) -> Parsed:
     options = tuple(choices)
     if text.strip() in options:
         return Parsed(text.strip())  # whatever an option consists of, it is itself
+    if not text.isascii():
+        text = _MARKS.sub("", text)  # a mark inside of `\boxed` must not hide one of two boxes
     boxes = list(_boxes(text))
     if len({normal(box) for box in boxes}) > 1:
         named = _named(boxes, options)
