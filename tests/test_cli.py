@@ -293,6 +293,7 @@ def test_a_run_ends_with_one_json_object_and_a_page(whole):
     assert Path(figures["report"]).read_text().count("<audio") == 3
     assert (out / "done").exists()
     assert "data: samples drawn without end to train on, 20 samples of 20 groups held out\n" in said.stderr
+    assert "stage sft:" not in said.stderr  # demonstrations have no rewards that could be equal
     assert "grpo" in said.stderr
 
 

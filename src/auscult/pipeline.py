@@ -33,7 +33,7 @@ import torch
 from auscult.core.config import to_dict
 from auscult.core.errors import ConfigError
 from auscult.core.forms import form
-from auscult.core.runs import Run, atomic_folder, write_json
+from auscult.core.runs import Run, atomic_folder, read_jsonl, write_json
 from auscult.core.seeds import derive
 from auscult.core.types import Outcome, Sample, Sampling
 from auscult.data.leakage import Found, guarded
@@ -47,7 +47,7 @@ from auscult.models.listener import Listener
 from auscult.recipe import Recipe
 from auscult.report.page import write_page
 from auscult.report.summary import summary
-from auscult.rewards.rubric import Rubric
+from auscult.rewards.rubric import Rubric, flat_parts
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.server import ServerEngine
@@ -270,6 +270,8 @@ def _trained(
                     listener = loop.train(stage, lambda step, row: tell(name, step + 1, algorithm.steps, row))
                     who.first(lambda: _written(model, listener.save))
                 checkpoints = out / name / "checkpoints"
+                if flat := flat_parts(read_jsonl(opened.path / "metrics.jsonl").rows):
+                    say(f"stage {name}: {', '.join(flat)} taught nothing, being equal within every group")
                 if who.rank == 0 and checkpoints.exists():  # what they hold is in model/ now, but for the optimiser
                     shutil.rmtree(checkpoints)
             opened.finish()

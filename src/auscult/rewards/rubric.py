@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import fmean, pstdev
@@ -86,8 +87,13 @@ class Rubric:
 
 
 def available() -> list[str]:
-    """Names of the rewards in this folder: the files that have a function of their own name."""
-    return [name for name in files() if find(name) is not None]
+    """Names of the rewards in this folder: the files that have a function of their own name, and load."""
+    found: list[str] = []
+    for name in files():
+        with suppress(ConfigError):
+            if find(name) is not None:
+                found.append(name)
+    return found
 
 
 def statistics(groups: Sequence[Group]) -> dict[str, float]:
