@@ -453,7 +453,13 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_numbers(whole, tmp_pa
 )
 def test_interrupted_it_says_how_to_go_on(tmp_path, number, code, word):
     command = [sys.executable, "-m", "auscult", "run", "quickstart", "--out", str(tmp_path / "run"), *SMALL]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background job ignores Ctrl-C
+    )
     while not (tmp_path / "run" / "model").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
