@@ -135,7 +135,7 @@ def test_another_models_answers_are_never_taken(exam, tmp_path):
     with pytest.raises(AuscultError, match=r"model\.path"):
         sit(exam(baselines=False, model=other), tmp_path / "out")
     keys = [
-        {part.key(sample, 0) for part in exam(baselines=False).parts(samples, who) for sample in samples}
+        {sitting.key(sample, 0) for sitting in exam(baselines=False).sittings(samples, who) for sample in samples}
         for who in ("one", "other")
         for samples in [exam().benchmark.samples()]
     ]

@@ -35,7 +35,7 @@ from auscult.evaluate import scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.evaluation import listed
-from auscult.evaluate.exam import HEARD, Exam, Part
+from auscult.evaluate.exam import HEARD, Exam, Sitting
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation
@@ -92,18 +92,18 @@ def _sit(
         raise DataError(
             f"{exam.benchmark.gold}: {len(samples) - with_gold} questions have no answer; add or remove them"
         )
-    parts = [part for part in exam.parts(samples, who) if with_gold or part.condition == HEARD]
-    for part in parts:
-        total = len(samples) * part.draws
-        what = f"{_label(part.prompt)}: {part.condition}"
-        respondent.ask(part, journal, lambda done, what=what, total=total: tell(what, done, total, {}))
-    for part in parts:
-        _check_failures(exam, part, journal)
-        if part.condition == HEARD:
-            _predict(out / f"predictions_{_label(part.prompt)}.jsonl", part, journal)
+    sittings = [sitting for sitting in exam.sittings(samples, who) if with_gold or sitting.condition == HEARD]
+    for sitting in sittings:
+        total = len(samples) * sitting.draws
+        what = f"{_label(sitting.prompt)}: {sitting.condition}"
+        respondent.ask(sitting, journal, lambda done, what=what, total=total: tell(what, done, total, {}))
+    for sitting in sittings:
+        _check_failures(exam, sitting, journal)
+        if sitting.condition == HEARD:
+            _predict(out / f"predictions_{_label(sitting.prompt)}.jsonl", sitting, journal)
     if with_gold:
-        _score(exam, parts, journal, out)
-        _show(exam, parts[0], journal, out)
+        _score(exam, sittings, journal, out)
+        _show(exam, sittings[0], journal, out)
     else:
         say(f"{exam.benchmark.gold} keeps its answers to itself: there are predictions in {out}, and no score")
 
@@ -123,31 +123,31 @@ def _respondent(exam: Exam) -> tuple[str, Respondent]:
     return fingerprint(listener.model), Local(engine, listener, exam.evaluate.batch)
 
 
-def _check_failures(exam: Exam, part: Part, journal: Journal) -> None:
+def _check_failures(exam: Exam, sitting: Sitting, journal: Journal) -> None:
     """Raises DataError when more questions have no answer than the exam allows for."""
-    failures = part.failures(journal)
-    asked = len(part.samples) * part.draws
+    failures = sitting.failures(journal)
+    asked = len(sitting.samples) * sitting.draws
     if len(failures) > exam.max_failed * asked:
         counts = Counter(row["problem"] for row in failures)
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         raise DataError(
-            f"{len(failures)} of {asked} questions ({part.prompt}, {part.condition}) have no answer: {reasons}; "
+            f"{len(failures)} of {asked} questions ({sitting.prompt}, {sitting.condition}) have no answer: {reasons}; "
             f"the first: {failures[0]['detail']}. Mend the cause, and the same command asks them again; or let them "
             f"count as wrong with --max_failed {min(0.99, len(failures) / asked + 0.005):.2f}"
         )
 
 
-def _predict(path: Path, part: Part, journal: Journal) -> None:
+def _predict(path: Path, sitting: Sitting, journal: Journal) -> None:
     """The answers as a submission holds them; a reply without a readable one keeps its row, and says nothing."""
     lines: list[str] = []
-    for sample in part.samples:
-        if (found := part.reading(sample, journal)) is not None:
+    for sample in sitting.samples:
+        if (found := sitting.reading(sample, journal)) is not None:
             said = {"thinking_prediction": found[1].thought or "", "answer_prediction": found[1].answer or ""}
             lines.append(json.dumps({"id": sample.id, **said}, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
 
 
-def _score(exam: Exam, parts: Sequence[Part], journal: Journal, out: Path) -> None:
+def _score(exam: Exam, sittings: Sequence[Sitting], journal: Journal, out: Path) -> None:
     """Writes samples, results and comparisons."""
     rule = exam.scorer or exam.benchmark.scorer
     scorer = scoring.scorer(rule)
@@ -155,8 +155,10 @@ def _score(exam: Exam, parts: Sequence[Part], journal: Journal, out: Path) -> No
     first: tuple[str, Sequence[Outcome]] | None = None
     for order, prompt in enumerate(exam.prompts):
         label = _label(prompt)
-        outcomes = {part.condition: part.outcomes(journal, scorer) for part in parts if part.prompt == prompt}
-        heard = next(part for part in parts if part.prompt == prompt)
+        outcomes = {
+            sitting.condition: sitting.outcomes(journal, scorer) for sitting in sittings if sitting.prompt == prompt
+        }
+        heard = next(sitting for sitting in sittings if sitting.prompt == prompt)
         results = _results(exam, rule, heard, outcomes, journal)
         write_json(out / f"results_{label}.json", {"label": label, "order": order, **results})
         for condition, rows in outcomes.items():
@@ -171,7 +173,7 @@ def _score(exam: Exam, parts: Sequence[Part], journal: Journal, out: Path) -> No
 
 
 def _results(
-    exam: Exam, rule: str, heard: Part, outcomes: Mapping[str, tuple[Outcome, ...]], journal: Journal
+    exam: Exam, rule: str, heard: Sitting, outcomes: Mapping[str, tuple[Outcome, ...]], journal: Journal
 ) -> dict[str, Any]:
     """What the results file of a prompt holds."""
     samples, rows = heard.samples, outcomes[HEARD]
@@ -192,10 +194,10 @@ def _results(
     }
 
 
-def _ours(part: Part, journal: Journal) -> dict[str, Any] | None:
+def _ours(sitting: Sitting, journal: Journal) -> dict[str, Any] | None:
     """The score by our own rule; None where it cannot be had, as where an answer is none of the options."""
     try:
-        return proportion(part.outcomes(journal, scoring.scorer(OURS)))
+        return proportion(sitting.outcomes(journal, scoring.scorer(OURS)))
     except DataError:
         return None
 
@@ -204,17 +206,17 @@ def _paired(exam: Exam, before: str, first: Sequence[Outcome], after: str, secon
     return {"before": before, "after": after, **paired(first, second, derive(exam.seed, "bootstrap", before, after))}
 
 
-def _show(exam: Exam, part: Part, journal: Journal, out: Path) -> None:
+def _show(exam: Exam, sitting: Sitting, journal: Journal, out: Path) -> None:
     """Some of the questions with their answers, for the page."""
-    count = min(exam.evaluate.showcase, len(part.samples))
+    count = min(exam.evaluate.showcase, len(sitting.samples))
     scorer = scoring.scorer(exam.scorer or exam.benchmark.scorer)
     shown: list[Shown] = []
-    for sample in (part.samples[place * len(part.samples) // count] for place in range(count)):
-        if (found := part.reading(sample, journal)) is None:
+    for sample in (sitting.samples[place * len(sitting.samples) // count] for place in range(count)):
+        if (found := sitting.reading(sample, journal)) is None:
             continue
         reply, parsed = found
         right = float(parsed.answer is not None and scorer(parsed.answer, sample).correct)
-        asked = [piece for turn in messages(sample, part.wording) for piece in turn["content"]]
+        asked = [piece for turn in messages(sample, sitting.wording) for piece in turn["content"]]
         text = "\n".join(piece if isinstance(piece, str) else f"[{type(piece).__name__}]" for piece in asked)
         shown.append(Shown(sample, text, reply, parsed, {"right": right}, right))
     write_showcase(out, shown)

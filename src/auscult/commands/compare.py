@@ -14,7 +14,7 @@ from auscult.core.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from auscult.evaluate.comparison import Comparison, Part
+    from auscult.evaluate.comparison import Comparison, PairedSlice
 
 CELLS = ("both_right", "only_a", "only_b", "both_wrong")
 
@@ -90,7 +90,7 @@ def _show(a: outcomes.Read, b: outcomes.Read, found: Comparison, several: int) -
     console.print(Text("\n".join(_notes(found)) + "\n"), soft_wrap=True)
 
 
-def _accuracies(total: Part, a: outcomes.Read, b: outcomes.Read) -> Table:
+def _accuracies(total: PairedSlice, a: outcomes.Read, b: outcomes.Read) -> Table:
     from auscult.report.words import between, percent
 
     table = outcomes.columns("", "A", "B")
@@ -100,7 +100,7 @@ def _accuracies(total: Part, a: outcomes.Read, b: outcomes.Read) -> Table:
     return table
 
 
-def _verdict(total: Part, several: int) -> str:
+def _verdict(total: PairedSlice, several: int) -> str:
     from auscult.report.words import points
 
     said = f"B minus A: {points(total.difference)} points, 95% interval {_interval(total)}. "
@@ -108,7 +108,7 @@ def _verdict(total: Part, several: int) -> str:
     return f"{said}p by clusters {_p(total.p)}{holm}; by rows (McNemar, exact) {_p(total.mcnemar_p)}."
 
 
-def _parts(tag: str, parts: list[Part]) -> Table:
+def _parts(tag: str, parts: list[PairedSlice]) -> Table:
     from rich.text import Text
 
     from auscult.report.words import percent, points
@@ -145,7 +145,7 @@ def _notes(found: Comparison) -> list[str]:
     return notes
 
 
-def _interval(part: Part) -> str:
+def _interval(part: PairedSlice) -> str:
     from auscult.report.words import points
 
     return "not measured" if part.interval is None else f"{points(part.interval[0])} to {points(part.interval[1])}"

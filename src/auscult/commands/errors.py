@@ -15,7 +15,7 @@ from auscult.commands.arguments import Parser
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from auscult.evaluate.errors import Errors, Part
+    from auscult.evaluate.errors import Errors, ErrorSlice
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -61,7 +61,7 @@ def _show(name: str, found: Errors) -> None:
         console.print(Text(outcomes.left_out(found.left_out)), soft_wrap=True)
 
 
-def _table(corner: str, parts: Sequence[Part]) -> Table:
+def _table(corner: str, parts: Sequence[ErrorSlice]) -> Table:
     from rich.text import Text
 
     from auscult.report.words import between, percent

@@ -56,7 +56,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PairedSlice:
     """Both runs on the same rows: all of them, or those with one value of a label."""
 
     tag: str
@@ -89,9 +89,9 @@ class Part:
 class Comparison:
     """Run B against run A."""
 
-    total: Part
+    total: PairedSlice
     """All rows."""
-    parts: tuple[Part, ...]
+    parts: tuple[PairedSlice, ...]
     """Each value of each label."""
     rows: Mapping[str, tuple[str, ...]]
     """Ids in each cell, sorted."""
@@ -144,7 +144,7 @@ def compare(
     )
 
 
-def corrected(parts: Sequence[Part]) -> tuple[Part, ...]:
+def corrected(parts: Sequence[PairedSlice]) -> tuple[PairedSlice, ...]:
     """The parts with Holm's correction for being so many."""
     ps = holm([part.p for part in parts])
     return tuple(replace(part, p_holm=p) for part, p in zip(parts, ps, strict=True))
@@ -187,12 +187,12 @@ def _cell(one: Pair) -> str:
     return CELLS[one.a.correct, one.b.correct]
 
 
-def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, seed: int) -> Part:
+def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, seed: int) -> PairedSlice:
     a, b = [one.a.correct for one in pairs], [one.b.correct for one in pairs]
     found = paired_bootstrap(a, b, names, derive(seed, "compare", tag, value))
     cells = Counter(map(_cell, pairs))
     p = sign_flip(a, b, names)
-    return Part(
+    return PairedSlice(
         tag,
         value,
         found.n,

@@ -24,7 +24,7 @@ from auscult.evaluate.statistics import Interval, clustered_wilson
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ErrorSlice:
     """The errors of all rows, or of those with one value of a label."""
 
     tag: str
@@ -49,9 +49,9 @@ class Part:
 class Errors:
     """What a run got wrong."""
 
-    total: Part
+    total: ErrorSlice
     """All rows."""
-    by: Mapping[str, tuple[Part, ...]]
+    by: Mapping[str, tuple[ErrorSlice, ...]]
     """Each label's values, worst first."""
     left_out: Mapping[str, int]
     """Labels that sort no rows, and how many values each has."""
@@ -65,10 +65,10 @@ def errors_of(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Errors:
     names = clusters(outcomes)
     labels = labels_of(outcomes, by)
 
-    def part(tag: str, value: str, places: Sequence[int]) -> Part:
+    def part(tag: str, value: str, places: Sequence[int]) -> ErrorSlice:
         return _part(tag, value, [outcomes[place] for place in places], [names[place] for place in places])
 
-    def worst_first(part: Part) -> tuple[float, float, str]:
+    def worst_first(part: ErrorSlice) -> tuple[float, float, str]:
         return -part.interval[0], -part.rate, part.value
 
     return Errors(
@@ -88,10 +88,10 @@ def write_again(path: Path, outcomes: Sequence[Outcome]) -> int:
     return len(again)
 
 
-def _part(tag: str, value: str, outcomes: Sequence[Outcome], names: Sequence[str]) -> Part:
+def _part(tag: str, value: str, outcomes: Sequence[Outcome], names: Sequence[str]) -> ErrorSlice:
     wrong = [not outcome.correct for outcome in outcomes]
     unread = Counter(outcome.parsed.problem for outcome in outcomes if not outcome.correct and outcome.parsed.problem)
-    return Part(
+    return ErrorSlice(
         tag,
         value,
         len(outcomes),

@@ -82,7 +82,7 @@ class Exam:
         for prompt in self.prompts:
             replace(self.wording, prompt=prompt)
 
-    def parts(self, samples: Sequence[Sample], who: str) -> Iterator[Part]:
+    def sittings(self, samples: Sequence[Sample], who: str) -> Iterator[Sitting]:
         """Everything that is asked; `who` stands for the weights that answer."""
         conditions: dict[str, Callable[[Sample], Sample]] = {HEARD: lambda sample: sample}
         if self.baselines:
@@ -90,7 +90,7 @@ class Exam:
             conditions |= {SHUFFLED: lambda sample: donors[sample.id], SILENCE: silenced}
         for prompt in self.prompts:
             for condition, change in conditions.items():
-                yield Part(
+                yield Sitting(
                     prompt=prompt,
                     condition=condition,
                     wording=replace(self.wording, prompt=prompt),
@@ -104,7 +104,7 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Part:
+class Sitting:
     """All questions under one prompt and one condition."""
 
     prompt: str

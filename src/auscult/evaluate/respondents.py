@@ -20,7 +20,7 @@ from auscult.core.errors import LostMediaError, MediaError, RenderError
 from auscult.core.journal import Journal
 from auscult.core.seeds import derive
 from auscult.core.types import Sample
-from auscult.evaluate.exam import HEARD, Part
+from auscult.evaluate.exam import HEARD, Sitting
 from auscult.models.wording import messages
 from auscult.rollouts.messages import wire
 from auscult.rollouts.options import Server
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from auscult.rollouts.engine import Engine
 
 Told = Callable[[int], None]
-"""Told how many questions and draws of a part are done with."""
+"""Told how many questions and draws of a sitting are done with."""
 STOPS = {"stop": "end", "length": "length"}
 """The finish reasons of an answer; any other one is a failure."""
 SEEDS = 1 << 31
@@ -40,7 +40,7 @@ SEEDS = 1 << 31
 class Respondent(Protocol):
     """Anybody who answers."""
 
-    def ask(self, part: Part, journal: Journal, told: Told) -> None:
+    def ask(self, sitting: Sitting, journal: Journal, told: Told) -> None:
         """Asks whatever has no answer yet. Raises AuscultError only for what concerns all questions."""
         ...
 
@@ -56,34 +56,36 @@ class Local:
     batch: int
     """Questions at once."""
 
-    def ask(self, part: Part, journal: Journal, told: Told) -> None:
-        self.listener.wording = part.wording
-        for start in range(0, len(part.samples), self.batch):
-            samples = part.samples[start : start + self.batch]
-            missing = {(sample.id, draw) for sample, draw in part.missing(samples, journal)}
+    def ask(self, sitting: Sitting, journal: Journal, told: Told) -> None:
+        self.listener.wording = sitting.wording
+        for start in range(0, len(sitting.samples), self.batch):
+            samples = sitting.samples[start : start + self.batch]
+            missing = {(sample.id, draw) for sample, draw in sitting.missing(samples, journal)}
             if missing:
-                self._roll(part, samples, missing, journal)
-            told((start + len(samples)) * part.draws)
+                self._roll(sitting, samples, missing, journal)
+            told((start + len(samples)) * sitting.draws)
 
-    def _roll(self, part: Part, samples: Sequence[Sample], missing: set[tuple[str, int]], journal: Journal) -> None:
+    def _roll(
+        self, sitting: Sitting, samples: Sequence[Sample], missing: set[tuple[str, int]], journal: Journal
+    ) -> None:
         prompts: list[Prompt] = []
         happened: dict[str, Counter[str]] = {}
         for sample in samples:
             before = Counter(self.listener.counts)
             try:
-                prompts.append(self.listener.prompt(part.change(sample)))
+                prompts.append(self.listener.prompt(sitting.change(sample)))
                 happened[sample.id] = self.listener.counts - before
             except (MediaError, RenderError) as problem:
                 reason = problem.reason if isinstance(problem, MediaError) else "rendering"
-                for draw in range(part.draws):
-                    journal.add({**part.row(sample, draw), "problem": reason, "detail": str(problem)})
+                for draw in range(sitting.draws):
+                    journal.add({**sitting.row(sample, draw), "problem": reason, "detail": str(problem)})
         by_id = {sample.id: sample for sample in samples}
         for prompt, rollouts in zip(
-            prompts, self.engine.roll(prompts, part.draws, part.sampling, part.seed), strict=True
+            prompts, self.engine.roll(prompts, sitting.draws, sitting.sampling, sitting.seed), strict=True
         ):
             for draw, rollout in enumerate(rollouts):
                 if (prompt.sample.id, draw) in missing:
-                    row = part.row(by_id[prompt.sample.id], draw)
+                    row = sitting.row(by_id[prompt.sample.id], draw)
                     journal.add(
                         {**row, "text": rollout.text, "stop": rollout.stop, "media": happened[prompt.sample.id]}
                     )
@@ -98,57 +100,57 @@ class Remote:
     spent: Spent
     """What has been used of the budget."""
 
-    def ask(self, part: Part, journal: Journal, told: Told) -> None:
-        run_to_end(self._ask(part, journal, told))
+    def ask(self, sitting: Sitting, journal: Journal, told: Told) -> None:
+        run_to_end(self._ask(sitting, journal, told))
 
-    async def _ask(self, part: Part, journal: Journal, told: Told) -> None:
-        missing = part.missing(part.samples, journal)
-        done = len(part.samples) * part.draws - len(missing)
+    async def _ask(self, sitting: Sitting, journal: Journal, told: Told) -> None:
+        missing = sitting.missing(sitting.samples, journal)
+        done = len(sitting.samples) * sitting.draws - len(missing)
         async with Endpoint(self.options, self.spent, "server") as endpoint:
 
             async def one(pair: tuple[Sample, int]) -> None:
                 nonlocal done
-                journal.add({**part.row(*pair), **await self._answer(endpoint, part, *pair)})
+                journal.add({**sitting.row(*pair), **await self._answer(endpoint, sitting, *pair)})
                 done += 1
                 told(done)
 
-            if missing and part.condition == HEARD:
-                await self._hears(endpoint, part, missing[0][0])
+            if missing and sitting.condition == HEARD:
+                await self._hears(endpoint, sitting, missing[0][0])
             await ask_all(endpoint, missing, one)
 
-    async def _answer(self, endpoint: Endpoint, part: Part, sample: Sample, draw: int) -> dict[str, Any]:
+    async def _answer(self, endpoint: Endpoint, sitting: Sitting, sample: Sample, draw: int) -> dict[str, Any]:
         """What a journal's row says of the answer, or of why there is none."""
         try:
-            said = wire(messages(part.change(sample), part.wording), self.options)
+            said = wire(messages(sitting.change(sample), sitting.wording), self.options)
         except (MediaError, RenderError) as problem:
             reason = problem.reason if isinstance(problem, MediaError) else "rendering"
             return {"problem": reason, "detail": str(problem)}
-        seed = derive(part.seed, sample.id, draw) % SEEDS
-        body = {**self._body(part, said), "seed": seed}
-        name = part.key(sample, draw)[:32]
-        found = await endpoint.complete(body, name=name, seed=seed, tokens=part.sampling.max_tokens)
+        seed = derive(sitting.seed, sample.id, draw) % SEEDS
+        body = {**self._body(sitting, said), "seed": seed}
+        name = sitting.key(sample, draw)[:32]
+        found = await endpoint.complete(body, name=name, seed=seed, tokens=sitting.sampling.max_tokens)
         found = _read(found) if isinstance(found, Answer) else found
         if isinstance(found, Failure):
             return {"problem": found.reason, "detail": found.detail, "attempts": found.attempts}
         return found
 
-    def _body(self, part: Part, said: list[dict[str, Any]]) -> dict[str, Any]:
-        sampling = part.sampling
+    def _body(self, sitting: Sitting, said: list[dict[str, Any]]) -> dict[str, Any]:
+        sampling = sitting.sampling
         drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
         return {"model": self.options.model, "messages": said, **drawing}
 
-    async def _hears(self, endpoint: Endpoint, part: Part, sample: Sample) -> None:
+    async def _hears(self, endpoint: Endpoint, sitting: Sitting, sample: Sample) -> None:
         """Raises LostMediaError when the server counts as many tokens for a question without its media."""
         if not sample.media:
             return
         try:
-            said = wire(messages(sample, part.wording), self.options)
+            said = wire(messages(sample, sitting.wording), self.options)
         except (MediaError, RenderError):
             return  # the question itself will say so
         deaf = [{**turn, "content": [piece for piece in turn["content"] if piece["type"] == "text"]} for turn in said]
         counts: list[int | None] = []
         for name, asked in (("with-media", said), ("without-media", deaf)):
-            body = {**self._body(part, asked), "max_tokens": 1}
+            body = {**self._body(sitting, asked), "max_tokens": 1}
             found = await endpoint.complete(body, name=name, seed=0, tokens=1)
             counts.append(usage(found.body, "prompt_tokens") if isinstance(found, Answer) else None)
         heard, unheard = counts
