@@ -183,6 +183,49 @@ def test_an_exam_that_makes_no_sense_is_refused(exam, changes, said):
         exam(**changes)
 
 
+def test_only_the_questions_that_the_errors_of_a_run_name_are_asked_again(exam, tmp_path):
+    sit(exam(baselines=False), tmp_path / "out")
+    again = tmp_path / "again.jsonl"
+    assert main(["errors", str(tmp_path / "out"), "--export", str(again)]) == 0
+    lines = again.read_text().splitlines(keepends=True)
+    assert len(lines) == ROWS, "the tiny model is never right"
+    again.write_text("".join(lines[7:2:-2]))
+    figures = sit(exam(baselines=False, only=str(again)), tmp_path / "second")
+    result = figures["results"]["baseline"]
+    assert (result["n"], result["selection"]["asked"], result["selection"]["of"]) == (3, 3, ROWS)
+    assert (result["selection"]["only"], len(result["selection"]["sha256"])) == (str(again), 64)
+    first, second = (
+        {r["sample"]: r for r in read_jsonl(tmp_path / n / "answers.jsonl").rows} for n in ("out", "second")
+    )
+    assert list(second) == ["q3", "q5", "q7"], "in the benchmark's order"
+    assert all(second[name]["key"] == first[name]["key"] for name in second), "they are the same questions"
+
+
+def test_a_part_of_a_benchmark_says_so_and_the_whole_does_not(exam, tmp_path):
+    part = sit(exam(baselines=False, evaluate=Evaluate(limit=4, batch=4, max_tokens=4)), tmp_path / "part")
+    assert part["results"]["baseline"]["selection"] == {"asked": 4, "of": ROWS, "only": None, "sha256": None}
+    names = tmp_path / "all.json"
+    names.write_text(json.dumps([{"id": f"q{number}"} for number in range(ROWS)]))
+    whole = sit(exam(baselines=False, only=str(names)), tmp_path / "whole")
+    assert whole["results"]["baseline"]["selection"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"id": "q3"}\n{"id": "q11"}\n', r"ids:2: the benchmark has no question 'q11', did you mean 'q1'"),
+        ('{"id": "q3"}\n{"input": "q1"}\n', r"ids:2: no `id`; write the file again: auscult errors"),
+        ('{"id": "q3"}\n{"id": "q', r"ids:2: no JSON"),
+        ("", "no row"),
+    ],
+)
+def test_ids_that_cannot_be_asked_leave_nothing(exam, tmp_path, text, said):
+    (tmp_path / "ids").write_text(text)
+    with pytest.raises(DataError, match=said):
+        sit(exam(only=str(tmp_path / "ids")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 POINTS = (
     (GraftListener, "run_prompts"),
     (GraftListener, "run_replies"),

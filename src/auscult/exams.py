@@ -29,13 +29,13 @@ from auscult.core.errors import ConfigError, DataError
 from auscult.core.journal import Journal
 from auscult.core.runs import Run, write_json, write_text
 from auscult.core.seeds import derive
-from auscult.core.types import Outcome, Sample
+from auscult.core.types import Outcome
 from auscult.data.source import Listed
 from auscult.evaluate import scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.evaluation import listed
-from auscult.evaluate.exam import HEARD, Exam, Sitting
+from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation
@@ -62,17 +62,20 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         if exam.model.path is None:
             raise ConfigError("model.path is missing: an exam wants a model that was trained; give --model DIR")
         check_model(exam.model.path)
-    samples = listed(Listed(tuple(exam.benchmark.samples())), exam.evaluate.limit)
+    selection = _selection(exam)
     # Before anything is written: what cannot be begun leaves no folder that refuses the corrected command.
     asked = _respondent(exam) if overwrite or not (out / "done").exists() else None
     with Run.open(out, to_dict(exam), command, overwrite=overwrite) as opened:
         if opened.finished or asked is None:
             say(f"{out} is finished, and these are its figures; --overwrite would begin again")
             return summary(out)
-        say(f"{exam.benchmark.title}: {len(samples):,} questions of {len({s.group or s.id for s in samples}):,} groups")
+        groups = len({sample.group or sample.id for sample in selection.samples})
+        say(f"{exam.benchmark.title}: {len(selection.samples):,} questions of {groups:,} groups")
+        if selection.to_dict(exam):
+            say(f"they are a selection of its {selection.of:,} questions: no score of the whole benchmark")
         began = time.perf_counter()
         try:
-            _sit(exam, *asked, samples, out, tell, say)
+            _sit(exam, *asked, selection, out, tell, say)
         finally:
             clock(out / "environment.json", time.perf_counter() - began)
         write_page(out)
@@ -80,10 +83,16 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
     return summary(out)
 
 
-def _sit(
-    exam: Exam, who: str, respondent: Respondent, samples: Sequence[Sample], out: Path, tell: Tell, say: Say
-) -> None:
+def _selection(exam: Exam) -> Selection:
+    """What is asked: the benchmark's questions, or those that `only` names, or `limit` of them."""
+    every = tuple(exam.benchmark.samples())
+    named = select(every, Path(exam.only)) if exam.only else Selection(every, len(every))
+    return replace(named, samples=tuple(listed(Listed(named.samples), exam.evaluate.limit)))
+
+
+def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out: Path, tell: Tell, say: Say) -> None:
     """All questions asked, and all files written; `who` stands for the respondent's weights."""
+    samples = selection.samples
     journal = Journal(out / "answers.jsonl")
     if len(journal):
         say(f"going on behind {len(journal):,} answers in {journal.path}")
@@ -102,7 +111,7 @@ def _sit(
         if sitting.condition == HEARD:
             _predict(out / f"predictions_{_label(sitting.prompt)}.jsonl", sitting, journal)
     if with_gold:
-        _score(exam, sittings, journal, out)
+        _score(exam, selection, sittings, journal, out)
         _show(exam, sittings[0], journal, out)
     else:
         say(f"{exam.benchmark.gold} keeps its answers to itself: there are predictions in {out}, and no score")
@@ -147,7 +156,7 @@ def _predict(path: Path, sitting: Sitting, journal: Journal) -> None:
     write_text(path, "".join(lines))
 
 
-def _score(exam: Exam, sittings: Sequence[Sitting], journal: Journal, out: Path) -> None:
+def _score(exam: Exam, selection: Selection, sittings: Sequence[Sitting], journal: Journal, out: Path) -> None:
     """Writes samples, results and comparisons."""
     rule = exam.scorer or exam.benchmark.scorer
     scorer = scoring.scorer(rule)
@@ -160,7 +169,8 @@ def _score(exam: Exam, sittings: Sequence[Sitting], journal: Journal, out: Path)
         }
         heard = next(sitting for sitting in sittings if sitting.prompt == prompt)
         results = _results(exam, rule, heard, outcomes, journal)
-        write_json(out / f"results_{label}.json", {"label": label, "order": order, **results})
+        head = {"label": label, "order": order, "selection": selection.to_dict(exam)}
+        write_json(out / f"results_{label}.json", {**head, **results})
         for condition, rows in outcomes.items():
             named = label if condition == HEARD else f"{label}_{condition}"
             write_outcomes(out / f"samples_{named}.jsonl", rows)

@@ -25,6 +25,7 @@ FLAGS = {
     "model": ("model.path", "DIR", "a saved model, or a hub id with --model.family NAME"),
     "server": ("server.url", "URL", "ask an OpenAI-compatible server instead, for example http://localhost:8000/v1"),
     "limit": ("evaluate.limit", "N", "ask N questions, evenly spaced (default: all)"),
+    "only": ("only", "FILE", "ask only the questions that FILE names, as `auscult errors RUN --export FILE` writes it"),
     "samples": ("votes", "N", "answers drawn to each question; the one most often given counts (default: 1)"),
     "prompt": ("prompts", "NAME", "what is said around the question; give it again to compare (default: baseline)"),
     "scorer": ("scorer", "NAME", "the rule that tells right from wrong (default: the benchmark's own)"),
@@ -145,4 +146,7 @@ def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int
         spoken = shlex.join(["auscult", *sys.argv[1:]])
         figures = exams.run(exam, folder, spoken, tell, say=tell.say, overwrite=overwrite)
     show(folder, figures, as_json=as_json)
+    selection = next((found.get("selection") for found in figures["results"].values()), None)
+    if selection and not as_json:
+        print(f"A selection, {selection['asked']:,} of {selection['of']:,} questions: no score of the whole benchmark.")
     return 0

@@ -6,6 +6,8 @@ A condition is `heard`, the question with its own media, or one of the baselines
 (`baselines.py`), which are drawn once. Of the `votes` draws of a heard question the answer that most of them give
 counts; a draw without a readable answer does not vote.
 
+With `only`, a file of ids as `auscult errors --export` writes it, just these questions are asked.
+
 A row of the journal is found by the hash of all that its answer depends on, so whoever is killed goes on, and another
 model's answers are never taken. A question that fails (a clip that cannot be read, a server that gives up) is a row
 with its reason and is asked again by the next start; with more of them than `max_failed` there is no score.
@@ -18,6 +20,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from auscult.core.answer import normal
@@ -27,9 +30,11 @@ from auscult.core.forms import form
 from auscult.core.journal import Journal
 from auscult.core.seeds import derive
 from auscult.core.types import Media, Outcome, Parsed, Sample, Sampling
+from auscult.evaluate import records
 from auscult.evaluate.baselines import shuffled, silenced
-from auscult.evaluate.benchmark import Benchmark
+from auscult.evaluate.benchmark import Benchmark, did_you_mean
 from auscult.evaluate.options import Evaluate
+from auscult.evaluate.predictions import by_id
 from auscult.evaluate.verdict import Verdict
 from auscult.models.family import Model
 from auscult.models.wording import Wording, template
@@ -56,6 +61,8 @@ class Exam:
     """How questions are put; its prompt is each of `prompts` in turn."""
     prompts: tuple[str, ...] = ("baseline",)
     """Prompts to compare, each a name or a text file."""
+    only: str | None = None
+    """File with the ids of the questions to ask, as `auscult errors RUN --export FILE` writes it; null asks all."""
     votes: int = 1
     """Answers drawn to each question; the one most often given counts."""
     baselines: bool = True
@@ -101,6 +108,46 @@ class Exam:
                     seed=derive(self.seed, "exam", prompt, condition),
                     who=who,
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which questions an exam asks, and of how many."""
+
+    samples: tuple[Sample, ...]
+    """The questions, in the benchmark's order."""
+    of: int
+    """How many the benchmark has."""
+    sha256: str | None = None
+    """Hash of the file that names them, hex; None where no file does."""
+
+    def to_dict(self, exam: Exam) -> dict[str, Any] | None:
+        """What a results file says of it; None where all questions are asked."""
+        if len(self.samples) == self.of:
+            return None
+        return {"asked": len(self.samples), "of": self.of, "only": exam.only, "sha256": self.sha256}
+
+
+def select(samples: Sequence[Sample], path: Path) -> Selection:
+    """The samples whose ids stand in a file of rows.
+
+    Raises DataError for a file that cannot be read whole, a row without an id, and an id that no sample has.
+    """
+    file = records.read(path)
+    again = f"write the file again: auscult errors RUN --export {path}"
+    if file.broken:
+        raise DataError(f"{file.broken[0].where}: {file.broken[0].why}; {again}")
+    known = {sample.id: sample for sample in samples}
+    wanted: set[str] = set()
+    for record in file.rows:
+        name = by_id(record.row, record.number)
+        if name is None:
+            raise DataError(f"{record.where}: no `id`; {again}")
+        if name not in known:
+            near = did_you_mean(name, list(known))
+            raise DataError(f"{record.where}: the benchmark has no question {name!r}{near}; {again}")
+        wanted.add(name)
+    return Selection(tuple(sample for sample in samples if sample.id in wanted), len(samples), file.sha256)
 
 
 @dataclass(frozen=True)
