@@ -28,6 +28,7 @@ from auscult.core.runs import read_jsonl
 from auscult.core.yaml12 import read_yaml
 from auscult.data import sources
 from auscult.data.sources import scenes
+from auscult.evaluate import benchmarks, scorers
 from auscult.recipe import Recipe
 
 SMALL = [
@@ -63,7 +64,8 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "digits_rest", "--rest.correct", "choice"], "the rewards are exact, form"),
         (["eval", "quickstart", "--model", "/nowhere"], "there is no model in"),
         (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
-        (["data", "check", "a.jsonl", "--audoi", "clips"], "--audoi says nothing of a.jsonl, did you mean 'audio'"),
+        (["data", "check", "a.jsonl", "--audoi", "clips"], "data: there is no --audoi, did you mean '--audio'?"),
+        (["data", "check", "my.jsonl", "--data.root", "x"], "data: --data.root says nothing of my.jsonl; leave it out"),
         (["run", "quickstart", "--device", "cuda"], "no GPU"),
         (["data", "check", "/nowhere.jsonl"], "/nowhere.jsonl"),
         (["report", "/nowhere"], "no run folder"),
@@ -97,6 +99,19 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
             "no fsdd here, which recipe digits assumes as `data.root`; name yours with --data.root DIR",
         ),
         (["eval", "sounds", "--model", "mine/model"], "no esc10 here, which recipe sounds assumes as `data.root`"),
+        (
+            ["data", "check", "sounds"],
+            "no esc10 here, which recipe sounds assumes as `data.root`; name yours with --dat",
+        ),
+        (["data", "leaks", "sounds", "--against", "my.jsonl"], "no esc10 here, which recipe sounds assumes as"),
+        (["rewards", "audit", "sounds"], "no esc10 here, which recipe sounds assumes as `data.root`; name yours with"),
+        (["rewards", "audit", "quickstart", "--jsno"], "rewards: there is no --jsno, did you mean '--json'?; usage: "),
+        (["data", "leaks", "my.jsonl", "--against", "clips", "--shwo", "3"], "data: there is no --shwo, did you mean"),
+        (
+            ["data", "leaks", "my.jsonl", "--against", "clips", "--data.root", "x"],
+            "is a setting of a recipe, and my.js",
+        ),
+        (["data", "leaks", "sounds", "--against", "digits", "--seed", "1"], "and digits, sounds are several; name one"),
         (
             ["run", "list.yaml"],
             "no my-list.jsonl here, which recipe list.yaml assumes as `data.root`; name yours with ",
@@ -172,7 +187,13 @@ def test_help_lists_the_settings_of_what_the_command_line_chose(arguments, lines
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_broken_file_does_not_hide_the_others_from_the_list(as_json, capsys, monkeypatch, tmp_path):
-    for package, text in ((rewards, "def torn("), (sources, "import nowhere_at_all")):
+    files = {
+        rewards: "def torn(",
+        sources: "import nowhere_at_all",
+        scorers: "def other(reply, item): ...",
+        benchmarks: "",
+    }
+    for package, text in files.items():
         folder = tmp_path / package.__name__
         folder.mkdir()
         (folder / "torn.py").write_text(text)
@@ -183,12 +204,18 @@ def test_a_broken_file_does_not_hide_the_others_from_the_list(as_json, capsys, m
     monkeypatch.setattr("auscult.commands.recipes.resources.files", lambda _: tmp_path)
     assert main(["list", *(["--json"] if as_json else [])]) == 2
     out, err = capsys.readouterr()
-    for told in ("rewards.torn does not load (SyntaxError", "sources.torn does not load", "torn.yaml is not YAML"):
+    for told in (
+        "rewards.torn does not load (SyntaxError",
+        "sources.torn does not load",
+        "torn.yaml is not YAML",
+        "auscult.evaluate.scorers.torn has no function `torn` of its own; add it, or move the file",
+        "auscult.evaluate.benchmarks.torn has no class `Benchmark` of its own",
+    ):
         assert told in err
     assert "Traceback" not in err
     if as_json:
         found = json.loads(out)
-        assert (found["recipes"], len(found["broken"])) == ({"good": "all is well"}, 3)
+        assert (found["recipes"], len(found["broken"])) == ({"good": "all is well"}, 5)
     for name in ("all is well", "digits", "choice", "graft", "dapo", "mmau", "string_match"):
         assert name in out
 

@@ -314,6 +314,10 @@ def test_a_recipe_gives_its_own_side(altered: Path, capsys: pytest.CaptureFixtur
     assert main(["data", "leaks", str(recipe), "--against", str(recipe), "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
     assert (found["train_rows"], found["benchmark_rows"], found["evidence"]) == (6, 6, {"audio": 3, "image": 1})
+    (altered / "clean.jsonl").write_text((altered / "train.jsonl").read_text().splitlines()[5])
+    settings = ["--data.root", names["benchmark"], "--data.heldout", str(altered / "clean.jsonl")]
+    assert main(["data", "leaks", str(recipe), "--against", str(recipe), "--json", *settings]) == 0
+    assert json.loads(capsys.readouterr().out)["train_rows"] == 6
 
 
 def test_the_benchmark_on_file_is_known_by_its_words_but_for_templates(testdata: Path) -> None:

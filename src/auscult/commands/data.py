@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands.arguments import HELP, Parser, nearest
 from auscult.commands.output import quiet
-from auscult.commands.recipes import open_recipe, recipe_names
+from auscult.commands.recipes import open_recipe, open_with_data, overrides_of, recipe_names
 from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 TAKES = "samples (JSONL), questions (JSON), a folder of recordings, a recipe or its YAML"
 USAGES = {
     "check": "FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]",
-    "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json]",
+    "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json] "
+    "[--key value ...]",
 }
 
 
@@ -81,20 +82,18 @@ def _parser(command: str, verb: str) -> Parser:
 
 def _check(parser: Parser, arguments: Sequence[str]) -> int:
     known, rest = parser.parse_known_args(arguments)
-    from auscult.core.config import parse_overrides
+    overrides = overrides_of(parser, rest)
     from auscult.data.check import check
 
-    overrides = parse_overrides(rest)
     if _is_recipe(known.file):
         known.recipe = known.file
-        target = open_recipe(known.recipe, overrides).data
+        target = open_with_data(known.recipe, overrides).data
     else:
         target = Path(known.file)
         for key in [] if known.show else overrides:
-            flags = ("show", "recipe", "decode", "audio", "json")
             raise ConfigError(
-                f"data: --{key} says nothing of {known.file}{nearest(key, flags)}; leave it out, or show the samples "
-                "as a recipe's model reads them (--show N)"
+                f"data: --{key} says nothing of {known.file}; leave it out, or show the samples as a recipe's model "
+                "reads them (--show N)"
             )
     report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
     if known.json:
@@ -113,16 +112,24 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
 
 
 def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
-    known = parser.parse_args(arguments)
+    known, rest = parser.parse_known_args(arguments)
+    overrides = overrides_of(parser, rest)
+    recipes = {name for name in (known.train, *known.against) if _is_recipe(name)}
+    for key in [] if len(recipes) == 1 else overrides:
+        named = f"{', '.join(sorted(recipes))} are several" if recipes else f"{known.train} is none"
+        raise ConfigError(
+            f"data: --{key} is a setting of a recipe, and {named}; name one recipe, before all options, or write the "
+            "setting into its YAML"
+        )
     from auscult.console import Reporter
     from auscult.data.leakage import compare
     from auscult.data.prints import Cache
 
     audio = Path(known.audio) if known.audio else None
-    train, notes = _rows(known.train, "train", audio)
+    train, notes = _rows(known.train, "train", audio, overrides)
     benchmark: list[Any] = []
     for name in known.against:
-        rows, said = _rows(name, "heldout", audio)
+        rows, said = _rows(name, "heldout", audio, overrides)
         benchmark, notes = benchmark + rows, notes + said
     for name, rows in (known.train, train), (" ".join(known.against), benchmark):
         if not rows:
@@ -139,12 +146,12 @@ def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
     return 2 if found.leaks else 0
 
 
-def _rows(name: str, side: Any, audio: Path | None) -> tuple[list[Any], tuple[str, ...]]:
+def _rows(name: str, side: Any, audio: Path | None, overrides: Mapping[str, str]) -> tuple[list[Any], tuple[str, ...]]:
     from auscult.data.leakage import rows_of
 
     if not _is_recipe(name):
         return rows_of(Path(name), side, audio=audio)
-    recipe = open_recipe(name, {})
+    recipe = open_with_data(name, overrides)
     return rows_of(recipe.data, side, seed=recipe.seed)
 
 

@@ -69,13 +69,7 @@ def asked(
     )
     # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
     known, rest = parser.parse_known_args([word for word in _first(arguments) if word not in HELP])
-    from dataclasses import fields
-
-    from auscult.core.config import parse_overrides
-    from auscult.recipe import Recipe
-
-    parser.refuse_misspelt(rest, [field.name for field in fields(Recipe)])
-    overrides = parse_overrides(rest)
+    overrides = overrides_of(parser, rest)
     if known.model is not None:
         # A section is told from a folder by its brace: `--model '{family: gemma3, path: ...}'`.
         key = "model" if known.model.lstrip().startswith("{") else "model.path"
@@ -89,10 +83,19 @@ def asked(
         return None
     if known.recipe is None:
         raise ConfigError(f"{parser.command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
-    recipe = open_recipe(known.recipe, overrides)
-    if data and not {"data", "data.root"} & overrides.keys():
-        look_for_data(recipe, known.recipe)
-    return recipe, known
+    return (open_with_data if data else open_recipe)(known.recipe, overrides), known
+
+
+def overrides_of(parser: Parser, words: Sequence[str]) -> dict[str, str]:
+    """The settings of a recipe among the words that are none of the command's own. Raises ConfigError for one that is
+    nearly a flag of the command, and for what is no setting."""
+    from dataclasses import fields
+
+    from auscult.core.config import parse_overrides
+    from auscult.recipe import Recipe
+
+    parser.refuse_misspelt(words, [field.name for field in fields(Recipe)])
+    return parse_overrides(words)
 
 
 def _first(arguments: Sequence[str]) -> list[str]:
@@ -124,6 +127,14 @@ def open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
 
     path = recipe_file(name)
     return build(Recipe, beside(read_yaml(path), path.parent), overrides, where=str(path))
+
+
+def open_with_data(name: str, overrides: Mapping[str, str]) -> Recipe:
+    """`open_recipe`, for a command that opens the recipe's data: refused where its own idea of their place is wrong."""
+    recipe = open_recipe(name, overrides)
+    if not {"data", "data.root"} & overrides.keys():
+        look_for_data(recipe, name)
+    return recipe
 
 
 def settings(name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = ()) -> str:

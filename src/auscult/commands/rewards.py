@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auscult.commands.arguments import Parser
-from auscult.commands.recipes import open_recipe, recipe_names
+from auscult.commands.recipes import open_with_data, overrides_of, recipe_names
 from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,12 +34,11 @@ def run(command: str, arguments: list[str]) -> int:
     if parser.helped(arguments):
         return 0
     known, rest = parser.parse_known_args(arguments)
-    from auscult.core.config import parse_overrides
     from auscult.core.forms import form
     from auscult.rewards.audit import examine
     from auscult.rewards.rubric import Rubric
 
-    recipe = open_recipe(known.recipe, parse_overrides(rest))
+    recipe = open_with_data(known.recipe, overrides_of(parser, rest))
     rewards = {name: stage.request.rewards for name, stage in recipe.stages.items() if stage.request}
     if not rewards:
         raise ConfigError(f"recipe {recipe.name} has no stage with rewards; audit one that samples replies")

@@ -158,11 +158,14 @@ class Parity:
 
 
 def scorer(name: str) -> Scorer:
-    """The rule called `name`. Raises ConfigError when there is none."""
+    """The rule called `name`. Raises ConfigError when there is none, or no function in its file."""
     names = SCORERS.names()
     if name not in names:
         raise ConfigError(f"there is no scorer {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}")
-    return cast(Scorer, getattr(loaded(f"{SCORERS.package}.{name}"), name))
+    rule = getattr(loaded(f"{SCORERS.package}.{name}"), name, None)
+    if not callable(rule):
+        raise ConfigError(f"{SCORERS.package}.{name} has no function `{name}` of its own; add it, or move the file")
+    return cast(Scorer, rule)
 
 
 def work(name: str, path: Path, gold: Path | None = None, key: str = "", media: str = "") -> Work:
