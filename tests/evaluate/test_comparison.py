@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,8 +206,12 @@ def test_the_command_tells_every_comparison_and_every_row(runs: list[str], capsy
         (["{0}", "{1}", "--label", "x"], "chooses within a run folder"),
         (["{0}", "{folder}", "--label", "forth"], "did you mean 'fourth'"),
         (["{0}", "{folder}"], "none is the last; choose one with --label"),
-        (["{0}", "{torn}"], "its last line is cut off"),
-        (["{0}", "{other}"], "holds no evaluated rows"),
+        (["{0}", "{torn}"], "torn.jsonl:40: the last line is cut off"),
+        (
+            ["{0}", "{other}"],
+            "other.jsonl:1: no `resps`; add it; evaluated rows are written by evaluating a model, or by",
+        ),
+        (["{0}", "{broken}"], "results_first.json is no JSON"),
         (["{0}", "{1}", "--comon"], "did you mean '--common'"),
     ],
 )
@@ -220,7 +225,15 @@ def test_mistakes_are_sentences(
     (tmp_path / "torn.jsonl").write_text(Path(runs[1]).read_text(encoding="utf-8")[:-40], encoding="utf-8")
     (tmp_path / "other.jsonl").write_text('{"id": "q000", "model_output": "dog"}\n', encoding="utf-8")
     names = {name: str(tmp_path / f"{name}.jsonl") for name in ("torn", "other")}
-    assert main(["compare", *(word.format(*runs, folder=folder, **names) for word in arguments)]) == 2
+    shutil.copytree(folder, tmp_path / "broken")
+    (tmp_path / "broken" / "results_first.json").write_text("{")
+    write_outcomes(tmp_path / "broken" / "samples_first.jsonl", run("+-"))
+    assert (
+        main(
+            ["compare", *(word.format(*runs, folder=folder, broken=tmp_path / "broken", **names) for word in arguments)]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error

@@ -1,5 +1,6 @@
 """Evaluation: every row counts, and a model that does not listen cannot pass for one that does."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -116,6 +117,58 @@ def test_samples_files_read_back(tmp_path, listener, samples):
     found = evaluate(says(listener, lambda sample: "2"), listener, samples, Evaluate(), seed=0)
     write_outcomes(tmp_path / "samples.jsonl", found.outcomes)
     assert read_outcomes(tmp_path / "samples.jsonl") == found.outcomes
+
+
+ROW = {"id": "1", "input": "What?", "target": "dog", "resps": ["a dog"], "correct": True, "group": "g", "tags": {}}
+ROW |= {"parsed": {"answer": "dog", "problem": None, "thought": None, "well_formed": True}}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        *((json.dumps({k: v for k, v in ROW.items() if k != key}), f"`{key}`") for key in ROW if key != "tags"),
+        *(
+            (json.dumps({**ROW, "resps": replies}), "`resps` is no list of one")
+            for replies in ("a dog", [], ["a", "b"])
+        ),
+        *((json.dumps({**ROW, "correct": value}), "`correct` is neither true nor") for value in ("yes", 1, None)),
+        (json.dumps({**ROW, "tags": {"task": 3}}), "`tags.task` is a number instead of text"),
+        (json.dumps({**ROW, "parsed": {"anwser": "dog"}}), "`parsed`: unknown key `anwser` (did you mean `answer`?)"),
+        (json.dumps({**ROW, "parsed": {"answer": 3}}), "`answer` is a number"),
+        ("[1, 2]", "is no JSON object"),
+        (json.dumps(ROW)[:-9], "is no JSON"),
+        ("", "is no JSON"),
+    ],
+)
+@pytest.mark.parametrize("end", [f"\n{json.dumps(ROW)}\n", "\n", ""])
+def test_a_row_that_is_no_outcome_is_named_with_its_line(line, said, end, tmp_path):
+    path = tmp_path / "samples.jsonl"
+    path.write_text(f"{json.dumps(ROW)}\n{line}{end}", encoding="utf-8")
+    if not line and not end:
+        assert len(read_outcomes(path)) == 1
+        return
+    with pytest.raises(DataError) as raised:
+        read_outcomes(path)
+    told = str(raised.value)
+    assert f"{path}:2:" in told or f"{path}: line 2 " in told
+    assert said in told or (not end and "the last line is cut off" in told)
+
+
+@given(
+    row=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*ROW, "answer", "problem"]), inner),
+    )
+)
+def test_whatever_stands_in_a_file_is_read_back_or_refused(row, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_text(json.dumps({**ROW, **row} if isinstance(row, dict) else row) + "\n", encoding="utf-8")
+    try:
+        found = read_outcomes(path)
+    except DataError:
+        return
+    write_outcomes(path, found)
+    assert read_outcomes(path) == found
 
 
 def test_one_group_for_all_rows_clusters_by_row(samples):

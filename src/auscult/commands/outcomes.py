@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from auscult.commands.arguments import Parser, nearest
-from auscult.core.errors import ConfigError, DataError, RunError
+from auscult.core.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,13 +54,15 @@ def read(names: Sequence[str], known: argparse.Namespace) -> list[Read]:
 
 
 def _read(path: Path, known: argparse.Namespace) -> Read:
+    from auscult.evaluate.outcomes import read_outcomes
+
     if path.is_dir():
         path = _last(path, known.label)
-        return Read(path, _samples(path))
+        return Read(path, read_outcomes(path))
     if not path.is_file():
         raise ConfigError(f"there is no {path}; give a run folder, a samples_*.jsonl file or a file of predictions")
     if not known.benchmark:
-        return Read(path, _samples(path))
+        return Read(path, read_outcomes(path))
     from auscult.evaluate import scoring
 
     work = scoring.work(known.benchmark, path, Path(known.gold) if known.gold else None, known.key or "")
@@ -87,26 +89,12 @@ def _order(results: Path) -> int | None:
     """The place of a model among the run's; None for what is no model's results."""
     if not results.is_file():
         return None
-    order = json.loads(results.read_text(encoding="utf-8")).get("order")
-    return order if isinstance(order, int) else None
-
-
-def _samples(path: Path) -> tuple[Outcome, ...]:
-    from auscult.core.runs import read_jsonl
-    from auscult.evaluate.outcomes import read_outcomes
-
-    advice = "evaluate it, or score predictions with --benchmark NAME --gold FILE"
     try:
-        outcomes = read_outcomes(path)
-    except (KeyError, TypeError, IndexError) as problem:
-        raise DataError(f"{path} holds no evaluated rows ({problem!r} in a row); {advice}") from problem
-    except RunError as problem:
-        raise DataError(f"{problem}; {path} is read as evaluated rows: {advice}") from problem
-    if torn := read_jsonl(path).torn:
-        raise DataError(f"{path}: its last line is cut off ({torn[:60]!r}); copy or write the file again")
-    if not outcomes:
-        raise DataError(f"{path} holds no row; {advice}")
-    return outcomes
+        found = json.loads(results.read_bytes())
+    except ValueError as problem:
+        raise RunError(f"{results} is no JSON ({problem}); evaluate again, or choose rows with --label") from problem
+    order = found.get("order") if isinstance(found, dict) else None
+    return order if isinstance(order, int) else None
 
 
 def console() -> Console:
