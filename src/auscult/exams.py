@@ -34,6 +34,7 @@ from auscult.data.source import Listed
 from auscult.evaluate import scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
+from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import listed
 from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
@@ -41,7 +42,7 @@ from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import messages, template
-from auscult.pipeline import Say, Tell, check_model, clock, device, paired
+from auscult.pipeline import Say, Tell, check_model, clock, device
 from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rollouts.local import LocalEngine
@@ -213,7 +214,11 @@ def _ours(sitting: Sitting, journal: Journal) -> dict[str, Any] | None:
 
 
 def _paired(exam: Exam, before: str, first: Sequence[Outcome], after: str, second: Sequence[Outcome]) -> dict[str, Any]:
-    return {"before": before, "after": after, **paired(first, second, derive(exam.seed, "bootstrap", before, after))}
+    return {
+        "before": before,
+        "after": after,
+        **difference(first, second, derive(exam.seed, "bootstrap", before, after)),
+    }
 
 
 def _show(exam: Exam, sitting: Sitting, journal: Journal, out: Path) -> None:

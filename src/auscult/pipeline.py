@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +32,7 @@ from typing import Any
 import torch
 
 from auscult.core.config import to_dict
-from auscult.core.errors import ConfigError
+from auscult.core.errors import ConfigError, DataError
 from auscult.core.forms import form
 from auscult.core.runs import Run, atomic_folder, read_jsonl, write_json
 from auscult.core.seeds import derive
@@ -39,9 +40,9 @@ from auscult.core.types import Outcome, Sample, Sampling
 from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, group_of
+from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import answer, evaluate, listed
-from auscult.evaluate.outcomes import clusters, proportion, read_outcomes, write_outcomes
-from auscult.evaluate.statistics import mcnemar_exact, paired_bootstrap
+from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
 from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.listener import Listener
 from auscult.recipe import Recipe
@@ -149,6 +150,8 @@ class _Work:
         if recipe.model.path is not None:
             check_model(recipe.model.path)
         held = listed(recipe.data.split("heldout", recipe.seed), recipe.evaluate.limit)
+        if twice := [name for name, count in Counter(sample.id for sample in held).items() if count > 1]:
+            raise DataError(f"{len(twice)} ids occur twice among the held-out samples ({twice[0]!r}); make each unique")
         if not recipe.stages and recipe.model.path is not None:  # a benchmark has nothing to train on
             return cls(Listed(()), held)
         train = recipe.data.split("train", recipe.seed)
@@ -304,7 +307,7 @@ def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
 
     def compared(before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:
         seed = derive(recipe.seed, "bootstrap", "iteration")
-        return {"before": proportion(before), "after": proportion(after), **paired(before, after, seed)}
+        return {"before": proportion(before), "after": proportion(after), **difference(before, after, seed)}
 
     return Heldout(answer=ask, compare=compared)
 
@@ -348,25 +351,8 @@ def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]
     for before, after in pairs:
         first, second = (read_outcomes(out / f"samples_{label}.jsonl") for label in (before, after))
         seed_here = derive(seed, "bootstrap", before, after)
-        rows.append({"before": before, "after": after, **paired(first, second, seed_here)})
+        rows.append({"before": before, "after": after, **difference(first, second, seed_here)})
     return rows
-
-
-def paired(before: Sequence[Outcome], after: Sequence[Outcome], seed: int) -> dict[str, Any]:
-    """The difference of two models' accuracies on the same rows, with its interval and what it is made of."""
-    was, now = [o.correct for o in before], [o.correct for o in after]
-    found = paired_bootstrap(was, now, clusters(after), seed=seed)
-    table = [sum((a, b) == cell for a, b in zip(was, now, strict=True)) for cell in _CELLS]
-    return {
-        "n": len(now),
-        "difference": found.difference,
-        "interval": list(found.interval),
-        "mcnemar_p": mcnemar_exact(table[1], table[2]),
-        **dict(zip(("both_right", "only_before", "only_after", "both_wrong"), table, strict=True)),
-    }
-
-
-_CELLS = ((True, True), (True, False), (False, True), (False, False))
 
 
 def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> None:

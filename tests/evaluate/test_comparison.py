@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from auscult.cli import main
 from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Outcome, Parsed
-from auscult.evaluate.comparison import CELLS, compare, corrected
+from auscult.evaluate.comparison import CELLS, compare, corrected, difference
 from auscult.evaluate.labels import NONE, labels_of
 from auscult.evaluate.outcomes import write_outcomes
 from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap
@@ -193,6 +193,21 @@ def test_the_command_tells_every_comparison_and_every_row(runs: list[str], capsy
     assert "By task" in shown
     assert main(["compare", *runs[:2]]) == 0
     assert capsys.readouterr().out == shown
+
+
+def test_what_a_run_says_of_its_own_models_is_the_total_of_a_comparison():
+    before, after = run("+-+-+-++--+-"), run("+++-++++--++")[::-1]
+    told, total = difference(before, after, 7), compare(before, after).total
+    assert (told["n"], told["difference"], told["p"], told["mcnemar_p"]) == (12, 0.25, total.p, total.mcnemar_p)
+    assert [told[key] for key in ("both_right", "only_before", "only_after", "both_wrong")] == list(
+        total.cells.values()
+    )
+    assert told["interval"] == pytest.approx(total.interval, abs=0.05)  # of another draw
+    assert difference(before, before, 7)["interval"] is None  # nothing is so sure that it has no width
+    low, high = difference(run("----"), run("++-+"), 7)["interval"]
+    assert (low, high) == (-1, 1)  # two clips: Student's t would reach beyond what a difference can be
+    with pytest.raises(DataError, match="another gold answer"):
+        difference(before, [replace(one, target="cow") for one in after], 7)
 
 
 @pytest.mark.parametrize(

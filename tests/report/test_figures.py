@@ -88,6 +88,12 @@ def test_a_wrong_value_names_file_and_key(
     assert says in str(caught.value)
 
 
+def test_a_difference_may_have_no_interval(run: Path, edit: Edit) -> None:
+    edit(run / "results_comparison.json", lambda rows: rows[0].update(interval=None))
+    first, second = figures_of(run).comparisons
+    assert (first.interval, second.interval) == (None, (0.183, 0.317))
+
+
 def test_a_line_that_a_kill_cut_off_is_left_out_and_a_broken_one_names_its_number(run: Path) -> None:
     whole = figures_of(run)
     with (run / "grpo" / "metrics.jsonl").open("a") as file:
@@ -144,6 +150,8 @@ def test_an_interval_that_includes_zero_is_said() -> None:
     few = Comparison("sft", "grpo", 132, 4 / 132, (0.007, 0.059), 0.125, 91, 0, 4, 37)
     assert "Too few answers changed" in evidence(few)
     assert claim(pair) == "After GRPO against after SFT"
+    same = Comparison("sft", "grpo", 9, 0.0, None, 1.0, 5, 0, 0, 4)
+    assert evidence(same).startswith("95% interval not measured, McNemar")
 
 
 def evaluated(label: str = "model", accuracy: float = 0.5, se: float | None = 0.03, groups: int = 12) -> Result:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from auscult.core.errors import DataError
 from auscult.core.seeds import derive
@@ -120,10 +120,12 @@ def compare(
     """
     pairs, unpaired = pair(a, b, common=common)
     names = clusters([one.a for one in pairs])
-    total = _part(pairs, names, "", "", seed)
+    total = _part(pairs, names, "", "", derive(seed, "compare", "", ""))
     labels = labels_of([one.a for one in pairs])
     parts = [
-        _part([pairs[place] for place in places], [names[place] for place in places], tag, value, seed)
+        _part(
+            [pairs[at] for at in places], [names[at] for at in places], tag, value, derive(seed, "compare", tag, value)
+        )
         for tag, values in labels.rows.items()
         for value, places in values.items()
     ]
@@ -142,6 +144,26 @@ def compare(
         gain,
         rows_for_gain(gain, discordance, effect or 1.0),
     )
+
+
+def difference(before: Sequence[Outcome], after: Sequence[Outcome], seed: int) -> dict[str, Any]:
+    """What a results file says of two evaluations of the same questions: all rows of a comparison, no labels.
+
+    Raises DataError as `compare` does.
+    """
+    pairs, _ = pair(before, after)
+    total = _part(pairs, clusters([one.a for one in pairs]), "", "", seed)
+    return {
+        "n": total.n,
+        "difference": total.difference,
+        "interval": None if total.interval is None else list(total.interval),
+        "p": total.p,
+        "mcnemar_p": total.mcnemar_p,
+        "both_right": total.cells["both_right"],
+        "only_before": total.cells["only_a"],
+        "only_after": total.cells["only_b"],
+        "both_wrong": total.cells["both_wrong"],
+    }
 
 
 def corrected(parts: Sequence[PairedSlice]) -> tuple[PairedSlice, ...]:
@@ -189,7 +211,7 @@ def _cell(one: Pair) -> str:
 
 def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, seed: int) -> PairedSlice:
     a, b = [one.a.correct for one in pairs], [one.b.correct for one in pairs]
-    found = paired_bootstrap(a, b, names, derive(seed, "compare", tag, value))
+    found = paired_bootstrap(a, b, names, seed)
     cells = Counter(map(_cell, pairs))
     p = sign_flip(a, b, names)
     return PairedSlice(

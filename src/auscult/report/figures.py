@@ -73,8 +73,8 @@ class Comparison:
     """Questions."""
     difference: float
     """Accuracy after minus accuracy before, as a fraction."""
-    interval: tuple[float, float]
-    """95 % interval of the difference."""
+    interval: tuple[float, float] | None
+    """95 % interval of the difference; None where all groups of questions changed alike, as when none did."""
     mcnemar_p: float
     """Probability of so uneven a split of the changed answers if neither were better."""
     both_right: int
@@ -138,7 +138,7 @@ class Iteration:
     difference: float | None
     """After minus before, as a fraction, paired by question; None when nothing was trained."""
     interval: tuple[float, float] | None
-    """95 % interval of the difference."""
+    """95 % interval of the difference; None as in a comparison."""
     decision: str
     """Whether its model was kept or rolled back."""
 

@@ -112,8 +112,13 @@ def _comparison(row: Record) -> Comparison:
         raise row.wrong(
             "difference", f"is {difference}, but (only_after - only_before) / n is {counts[2] - counts[1]} / {n}"
         )
-    interval, p = row.pair("interval", lowest=-1.0, highest=1.0), row.fraction("mcnemar_p")
+    interval, p = _difference(row), row.fraction("mcnemar_p")
     return Comparison(row.text("before"), row.text("after"), n, difference, interval, p, *counts)
+
+
+def _difference(row: Record) -> tuple[float, float] | None:
+    """The interval of a difference, where it has one."""
+    return None if row.values.get("interval") is None else row.pair("interval", lowest=-1.0, highest=1.0)
 
 
 def _stages(run: Path) -> tuple[Stage, ...]:
@@ -143,7 +148,7 @@ def _iteration(stage: str, row: Record) -> Iteration:
         before=_share(heldout.record("before")),
         after=_share(heldout.record("after")),
         difference=heldout.number("difference") if measured else None,
-        interval=heldout.pair("interval", lowest=-1.0, highest=1.0) if measured else None,
+        interval=_difference(heldout),
         decision=row.text("decision"),
     )
 

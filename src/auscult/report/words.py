@@ -68,13 +68,12 @@ def claim(pair: Comparison) -> str:
 
 def evidence(pair: Comparison) -> str:
     """What a comparison rests on, and what it does not show."""
-    low, high = pair.interval
     said = (
-        f"95% interval {points(low)} to {points(high)}, McNemar {_p_value(pair.mcnemar_p)}. "
+        f"95% interval {_reach(pair.interval)}, McNemar {_p_value(pair.mcnemar_p)}. "
         f"Of {pair.n:,} questions {pair.only_after} were gained and {pair.only_before} lost; "
         f"{pair.both_right} were right both times, {pair.both_wrong} wrong both times."
     )
-    if low <= 0 <= high:
+    if pair.interval and pair.interval[0] <= 0 <= pair.interval[1]:
         return f"{said} The interval includes 0: no difference is shown."
     return f"{said} Too few answers changed for McNemar's test to show a difference." if pair.mcnemar_p > 0.05 else said
 
@@ -118,13 +117,17 @@ def outcome(iteration: Iteration) -> str:
     """What came of an iteration, in words."""
     said = ", ".join(f"{count:,} {kind}" for kind, count in iteration.replies.items() if count)
     sampled = f"Replies: {said}; {iteration.imitated:,} imitated."
-    if iteration.difference is None or iteration.interval is None:
+    if iteration.difference is None:
         return sampled
-    low, high = iteration.interval
     return (
         f"{sampled} Held-out accuracy {percent(iteration.before.accuracy)}, then {percent(iteration.after.accuracy)}: "
-        f"{points(iteration.difference)} points (95% interval {points(low)} to {points(high)})."
+        f"{points(iteration.difference)} points (95% interval {_reach(iteration.interval)})."
     )
+
+
+def _reach(interval: tuple[float, float] | None) -> str:
+    """From where to where a difference may lie, points."""
+    return "not measured" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
 
 
 def _when(label: str) -> str:
