@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,13 +69,21 @@ def test_mmar_is_sent_as_the_text_of_the_option_that_was_meant(tmp_path: Path, g
 def test_a_run_of_ours_is_sent_with_what_it_thought(tmp_path: Path, gold: Path):
     reply = "<think>A meow, then a purr.</think><answer>B</answer>"
     parsed = forms.form("think").parse(reply, GOLD[0]["choices"])
-    outcomes = [Outcome(row["id"], "?", "a cat", reply, parsed, True, "g", {}) for row in GOLD]
+    outcomes = [Outcome(row["id"], row["question"], "a cat", reply, parsed, True, "g", {}) for row in GOLD]
     write_outcomes(tmp_path / "samples_model.jsonl", outcomes)
     rows = sent(submission("mmar", tmp_path / "samples_model.jsonl", gold).data)
     assert {(row["thinking_prediction"], row["answer_prediction"]) for row in rows} == {
         ("A meow, then a purr.", "a cat")
     }
-    outcomes[1] = Outcome(GOLD[1]["id"], "?", "a cat", "", Parsed(None, "failed"), False, "g", {})
+    outcomes[2] = replace(outcomes[2], input="What was heard in another version?")
+    write_outcomes(tmp_path / "samples_model.jsonl", outcomes)
+    [fault] = submission("mmar", tmp_path / "samples_model.jsonl", gold).faults
+    assert str(fault).endswith(
+        ":3: v2_00-00-01_00-00-09: it answers another question, 'What was heard in another version?', than the gold "
+        "file asks; predict on this version"
+    )
+    outcomes[2] = replace(outcomes[2], input="What is heard?")
+    outcomes[1] = Outcome(GOLD[1]["id"], "What is heard?", "a cat", "", Parsed(None, "failed"), False, "g", {})
     write_outcomes(tmp_path / "samples_model.jsonl", outcomes)
     [fault] = submission("mmar", tmp_path / "samples_model.jsonl", gold).faults
     assert (fault.where, fault.id) == (f"{tmp_path}/samples_model.jsonl:2", GOLD[1]["id"])
@@ -92,6 +101,8 @@ def test_a_run_of_ours_is_sent_with_what_it_thought(tmp_path: Path, gold: Path):
         (2, {**GOOD[1], "thinking_prediction": "x" * LONGEST}, "10,000 characters; fewer than 10,000"),
         (2, {key: GOOD[1][key] for key in ("id", "answer_prediction")}, "thinking is empty"),
         (2, {"id": GOOD[1]["id"]}, "no prediction"),
+        (2, {**GOOD[1], "question": "What is seen?"}, "another question, 'What is seen?', than the gold file asks"),
+        (2, {**GOOD[1], "question": "What is  heard?", "choices": ["a cat", "a dog", "rain"]}, "its choices are not"),
         (5, {**GOOD[1], "answer_prediction": "rain"}, "the id stands at"),
         (5, GOOD[1], "the id stands at"),
         (5, {**GOOD[1], "id": "v9"}, "no question of the benchmark"),

@@ -10,7 +10,8 @@ evaluation read it; what is written is the text of the option that was meant.
             official script reads) and under `model_prediction` (which its README names). A reply that names no option
             is sent as it is, for the official rule to judge, and counted
 
-Both want every question once and no other. Whatever is wrong is listed with its file and line, not only the first.
+Both want every question once and no other, as the gold file asks it. Whatever is wrong is listed with its file and
+line, not only the first.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class _Row:
     """It, as published."""
     where: str
     """File and line of the prediction."""
+    row: Mapping[str, Any]
+    """The prediction's row, as it stands there."""
     text: str
     """The prediction."""
     parsed: Parsed
@@ -105,7 +108,7 @@ def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -
     found = predictions.of(once, key, chosen.id_of)
     rows = list(_rows(samples, found, published))
     faults = [*repeated, *_unasked(found, samples)]
-    faults += [Fault(row.where, row.sample.id, what) for row in rows for what in _wrong(name, row)]
+    faults += [Fault(row.where, row.sample.id, what) for row in rows for what in (*_stale(row), *_wrong(name, row))]
     order = {record.where: record.number for record in file.rows}
     faults = (*_unreadable(file), *sorted(faults, key=lambda fault: order[fault.where]), *_missing(found, samples))
     data = None if faults else {"mmar": _mmar, "mmau": _mmau}[name](rows)
@@ -135,8 +138,9 @@ def _rows(
     for sample in samples:
         if (text := found.texts.get(sample.id)) is not None:
             parsed = reading(text, sample.choices)
-            thought = found.rows[sample.id].get(THOUGHT, parsed.thought)
-            yield _Row(sample, published[sample.id], found.places[sample.id], text, parsed, thought)
+            row = found.rows[sample.id]
+            thought = row.get(THOUGHT, parsed.thought)
+            yield _Row(sample, published[sample.id], found.places[sample.id], row, text, parsed, thought)
 
 
 def _unreadable(file: Records) -> Iterator[Fault]:
@@ -160,6 +164,17 @@ def _missing(found: Predictions, samples: Sequence[Sample]) -> Iterator[Fault]:
     for sample in samples:
         if sample.id not in found.places:
             yield Fault(str(found.path), sample.id, "no row answers this question; ask it and add the row")
+
+
+def _stale(row: _Row) -> Iterator[str]:
+    """What of the question reads otherwise in the prediction's row, where that carries it: another version was asked.
+    A samples file of ours has the question as `input`."""
+    asked = row.row.get("question", row.row.get("input") if "resps" in row.row else None)
+    if isinstance(asked, str) and asked.split() != row.sample.question.split():
+        yield f"it answers another question, {asked[:60]!r}, than the gold file asks; predict on this version"
+    choices = row.row.get("choices")
+    if isinstance(choices, list) and tuple(choices) != row.sample.choices:
+        yield "its choices are not those of the gold file; predict on this version"
 
 
 def _wrong(name: str, row: _Row) -> Iterator[str]:
