@@ -64,10 +64,16 @@ class Benchmark(ABC):
     """Keys of a row that carries its own gold, as the official scripts want their input."""
     breakdowns: ClassVar[tuple[Breakdown, ...]] = ()
     """The tables of a score, in the order of the official script."""
+    judges: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """The official command of each rule by which a judge scores it."""
 
     @abstractmethod
     def sample(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
         """The question of one gold row with the id `name`. Raises DataError for a row that has no such shape."""
+
+    def judged(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
+        """`sample`, of a row that a judge scores: it may have no options, or no answer."""
+        return self.sample(row, where, name)
 
     def id_of(self, row: Mapping[str, Any], number: int) -> str | None:
         """The id of a row of the gold or of predictions; None when it has none."""
@@ -93,14 +99,16 @@ class Benchmark(ABC):
         """All questions of the gold file. Raises DataError for what cannot be used."""
         return self.samples_of(records.read(Path(self.gold)))
 
-    def samples_of(self, file: Records) -> list[Sample]:
-        """`samples`, of a gold file in memory. A question that stands twice, word for word, counts once."""
+    def samples_of(self, file: Records, *, judged: bool = False) -> list[Sample]:
+        """`samples`, of a gold file in memory; with `judged`, as a judge scores them. A question that stands twice,
+        word for word, counts once."""
+        read = self.judged if judged else self.sample
         found: dict[str, Sample] = {}
         for record in file.rows:
             name = self.id_of(record.row, record.number)
             if name is None:
                 raise DataError(f"{record.where}: no `id`; add it, or give the gold file with --gold")
-            sample = self.sample(record.row, record.where, name)
+            sample = read(record.row, record.where, name)
             if found.setdefault(name, sample) != sample:
                 raise DataError(f"{record.where}: the id {name!r} occurs twice with different gold; keep one")
         return list(found.values())

@@ -83,6 +83,15 @@ class Work:
         """One outcome for each question, in order."""
         return tuple(outcome(sample, self.predictions.texts.get(sample.id), rule) for sample in self.samples)
 
+    def to_dict(self, official: str) -> dict[str, Any]:
+        """What a results file says of it; `official` is the command of the official score."""
+        file = self.predictions.file
+        return {
+            "benchmark": {"name": self.name, **self.identity, "official_command": official},
+            "predictions": {"path": str(file.path), "sha256": file.sha256, "keys": dict(self.predictions.keys)},
+            "problems": dict(Counter(problem.reason for problem in self.problems)),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -106,24 +115,18 @@ class Scored:
 
     def to_dict(self) -> dict[str, Any]:
         """What a results file holds; figures without a name of their own are strict."""
-        samples, file = self.work.samples, self.work.predictions.file
+        samples = self.work.samples
         official, strict = self.totals
         figures = Evaluation(self.outcomes, {}, guesses(samples), {}, self.rule).to_dict()
         unparsed = sum(count for reason, count in figures["unparsed"].items() if reason not in UNGIVEN)
         return {
             **figures,
-            "benchmark": {
-                "name": self.work.name,
-                **self.work.identity,
-                "official_command": self.work.benchmark.official,
-            },
-            "predictions": {"path": str(file.path), "sha256": file.sha256, "keys": dict(self.work.predictions.keys)},
+            **self.work.to_dict(self.work.benchmark.official),
             "official": {"total": official.to_dict(), **told(self.official)},
             "strict": {"total": strict.to_dict(), **told(self.strict)},
             "answered": official.n,
             "unparsed_share": unparsed / official.n if official.n else None,
             "figures": self.work.benchmark.figures(samples, self.outcomes),
-            "problems": dict(Counter(problem.reason for problem in self.work.problems)),
         }
 
 
@@ -168,16 +171,19 @@ def scorer(name: str) -> Scorer:
     return cast(Scorer, rule)
 
 
-def work(name: str, path: Path, gold: Path | None = None, key: str = "", media: str = "") -> Work:
+def work(
+    name: str, path: Path, gold: Path | None = None, key: str = "", media: str = "", *, judged: bool = False
+) -> Work:
     """A benchmark's questions and somebody's predictions.
 
-    Without `gold` the predictions must carry it in their rows, as the official scripts want their input. Raises
-    DataError for files that cannot be used, and for questions whose answers are withheld.
+    Without `gold` the predictions must carry it in their rows, as the official scripts want their input. With `judged`
+    questions are read as a judge scores them, also those without an answer. Raises DataError for files that cannot be
+    used, and for questions whose answers are withheld.
     """
     kind = find(name)
     file = records.read(path)
     chosen = kind(gold=str(gold or path), media=media)
-    if gold is None:
+    if gold is None and not judged:
         bare = next((record.where for record in file.rows if not chosen.carries_gold(record.row)), None)
         if bare:
             raise DataError(
@@ -186,15 +192,15 @@ def work(name: str, path: Path, gold: Path | None = None, key: str = "", media: 
     gold_file = records.read(gold) if gold else file
     if gold and gold_file.broken:
         raise DataError(f"{gold_file.broken[0].where}: {gold_file.broken[0].why}; download the gold file again")
-    samples = tuple(chosen.samples_of(gold_file))
-    secret = [sample.id for sample in samples if not sample.answers]
+    samples = tuple(chosen.samples_of(gold_file, judged=judged))
+    secret = [sample.id for sample in samples if not sample.answers and not judged]
     if secret:
         raise DataError(
             f"{gold_file.path}: {len(secret)} of {len(samples)} questions have no answer, the first {secret[0]!r}; "
             f"they are scored by their owners: auscult submit {name}"
         )
     found = predictions.of(file, key, chosen.id_of)
-    other = _other_gold(chosen, samples, found) if gold else []
+    other = _other_gold(chosen, samples, found, judged) if gold else []
     problems = (*found.against(sample.id for sample in samples), *other)
     return Work(name, chosen, kind.identity_of(gold_file), samples, found, problems)
 
@@ -266,13 +272,14 @@ def disagreements(one: Scored, other: Scored) -> int:
     return sum(a.correct != b.correct for a, b in zip(one.outcomes, other.outcomes, strict=True))
 
 
-def _other_gold(chosen: Benchmark, samples: Sequence[Sample], found: Predictions) -> list[Problem]:
+def _other_gold(chosen: Benchmark, samples: Sequence[Sample], found: Predictions, judged: bool) -> list[Problem]:
     """Rows that carry another question than the gold file has under their id: they answer another version of it."""
+    read = chosen.judged if judged else chosen.sample
     by_id = {sample.id: sample for sample in samples}
     stale: list[Problem] = []
     for name, row in found.rows.items():
         if name in by_id and chosen.carries_gold(row):
-            own, gold = chosen.sample(row, found.places[name], name), by_id[name]
+            own, gold = read(row, found.places[name], name), by_id[name]
             if (own.question, own.choices, own.answers) != (gold.question, gold.choices, gold.answers):
                 stale.append(Problem("other_gold", found.places[name], name))
     return stale
