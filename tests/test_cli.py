@@ -582,9 +582,13 @@ def test_your_own_questions_about_your_own_files_train_and_are_evaluated(tmp_pat
     path = scenes.write(tmp_path / "clips", [made[index] for index in range(12)])
     assert main(["data", "check", str(path), "--decode"]) == 0
     data = f"{{source: jsonl, root: {path}, heldout_share: 0.3}}"
-    said = auscult("run", "sounds", "--out", str(tmp_path / "run"), "--json", "--data", data, *SMALL[2:])
+    (tmp_path / "mine.txt").write_text("Listen well. {question}")
+    prompt = ("--wording.prompt", str(tmp_path / "mine.txt"))
+    said = auscult("run", "sounds", "--out", str(tmp_path / "run"), "--json", "--data", data, *prompt, *SMALL[2:])
     assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout)["results"]["grpo"]["n"] in range(2, 6)
+    found = json.loads(said.stdout)["results"]["grpo"]
+    assert found["n"] in range(2, 6)
+    assert found["prompt"]["text"] == "Listen well. {question}"
     assert re.search(
         r"^data: \d+ samples of \d+ groups to train on, \d+ samples of \d+ groups held out$", said.stderr, re.MULTILINE
     )

@@ -22,7 +22,7 @@ from auscult.evaluate.exam import Exam, vote
 from auscult.evaluate.options import Evaluate
 from auscult.models.families import graft
 from auscult.models.graft_listener import GraftListener
-from auscult.models.wording import Wording
+from auscult.models.wording import Wording, template
 
 WORDING = Wording(form="label", instruction=False)
 ROWS = 10
@@ -144,11 +144,14 @@ def test_another_models_answers_are_never_taken(exam, tmp_path):
 
 
 def test_prompts_are_compared_in_one_run(exam, tmp_path):
-    figures = sit(exam(prompts=("baseline", "structured"), baselines=False), tmp_path / "out")
-    assert list(figures["results"]) == ["baseline", "structured"]
-    assert [(pair["before"], pair["after"]) for pair in figures["comparison"]] == [("baseline", "structured")]
-    hashes = {result["prompt"]["sha256"] for result in figures["results"].values()}
-    assert len(hashes) == 2
+    mine = tmp_path / "mine.txt"
+    mine.write_text("Listen well.\n{question}\n{choices}")
+    figures = sit(exam(prompts=("baseline", str(mine)), baselines=False), tmp_path / "out")
+    assert list(figures["results"]) == ["baseline", "mine"]
+    assert [(pair["before"], pair["after"]) for pair in figures["comparison"]] == [("baseline", "mine")]
+    prompts = [result["prompt"] for result in figures["results"].values()]
+    assert [prompt["text"] for prompt in prompts] == [template("baseline"), "Listen well.\n{question}\n{choices}"]
+    assert len({prompt["sha256"] for prompt in prompts}) == 2
 
 
 def test_several_draws_vote(exam, tmp_path):

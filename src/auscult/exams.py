@@ -12,7 +12,6 @@ report.html, done
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections import Counter
@@ -39,9 +38,9 @@ from auscult.evaluate.evaluation import listed
 from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
-from auscult.evaluate.results import Evaluation
+from auscult.evaluate.results import Evaluation, prompt_of
 from auscult.models.fingerprint import fingerprint
-from auscult.models.wording import messages, template
+from auscult.models.wording import messages
 from auscult.pipeline import Say, Tell, check_model, clock, device
 from auscult.report.page import write_page
 from auscult.report.summary import summary
@@ -198,7 +197,7 @@ def _results(
         **results,
         "form": exam.wording.form,
         "benchmark": {"name": PLUGIN.name_of(exam.benchmark), **exam.benchmark.identity(exam.benchmark.gold)},
-        "prompt": {"name": heard.prompt, "sha256": hashlib.sha256(template(heard.prompt).encode()).hexdigest()},
+        "prompt": prompt_of(heard.prompt),
         "votes": exam.votes,
         "failed": dict(Counter(row["problem"] for row in heard.failures(journal))),
         "scorers": {rule: proportion(rows), OURS: _ours(heard, journal)},

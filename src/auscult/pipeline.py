@@ -43,6 +43,7 @@ from auscult.data.splits import assert_disjoint, group_of
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
+from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.listener import Listener
 from auscult.recipe import Recipe
@@ -155,7 +156,7 @@ class _Work:
         if not recipe.stages and recipe.model.path is not None:  # a benchmark has nothing to train on
             return cls(Listed(()), held)
         train = recipe.data.split("train", recipe.seed)
-        train, found = guarded(train, recipe.leaks, tell)
+        train, found = guarded(train, recipe.leaks, tell, join().first)
         if train.size is not None:
             assert_disjoint([train[index] for index in range(train.size)], held)
         return cls(train, held, found)
@@ -339,8 +340,9 @@ def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], 
     write_outcomes(out / f"samples_{label}.jsonl", found.outcomes)
     for name, outcomes in found.unheard.items():
         write_outcomes(out / f"samples_{label}_{name}.jsonl", outcomes)
-    results = {"label": label, "order": labels_of(recipe).index(label), "form": recipe.wording.form}
-    write_json(out / f"results_{label}.json", {**results, **found.to_dict()})
+    asked = {"form": recipe.wording.form, "prompt": prompt_of(recipe.wording.prompt)}
+    results = {"label": label, "order": labels_of(recipe).index(label), **asked, **found.to_dict()}
+    write_json(out / f"results_{label}.json", results)
 
 
 def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]:

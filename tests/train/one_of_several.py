@@ -20,6 +20,9 @@ from auscult.core.config import Plugin
 from auscult.core.errors import RunError
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Image, Parsed, Rollout, Sample, Turn
+from auscult.data import jsonl
+from auscult.data.leakage import Guard, guarded
+from auscult.data.source import Listed
 from auscult.models.learning import Lora
 from auscult.models.wording import Wording
 from auscult.rollouts.local import LocalEngine
@@ -205,6 +208,16 @@ def dies(who: processes.Processes) -> None:
     who.sum_gradients([torch.nn.Parameter(torch.zeros(3))])
 
 
+def guard(folder: Path, who: processes.Processes) -> None:
+    """Prints how often this process was told of media that it looked at, and which samples are left to train on."""
+    told: list[object] = []
+    options = Guard(against=(str(folder / "benchmark.jsonl"),), action="drop")
+    train = Listed(tuple(jsonl.read(folder / "train.jsonl")))
+    kept, found = guarded(train, options, lambda *said: told.append(said), who.first)
+    assert found is not None
+    print(len(told), len(found.leaks), [kept[index].id for index in range(kept.size or 0)])
+
+
 def main(what: str, folder: Path, *more: str) -> None:
     torch.set_num_threads(1)
     logging.disable_progress_bar()
@@ -218,6 +231,8 @@ def main(what: str, folder: Path, *more: str) -> None:
             checkpoints(folder)
         case "refuses":
             refuses(who)
+        case "guard":
+            guard(folder, who)
         case "dies":
             dies(who)
         case "apart":

@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
 from auscult.core.errors import ConfigError
 from auscult.core.runs import read_jsonl
+from auscult.core.seeds import rng
 from auscult.train import processes
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
@@ -182,3 +184,14 @@ def test_what_is_not_there_is_refused(monkeypatch, variables, words):
             monkeypatch.delenv(name)
     with pytest.raises(ConfigError, match=words):
         processes.join()
+
+
+def test_one_process_looks_for_leaks_and_the_others_are_told(tmp_path):
+    for name, numbers in (("train", (0, 1, 2)), ("benchmark", (1, 3))):
+        for number in numbers:
+            soundfile.write(tmp_path / f"{number}.wav", 0.1 * rng(number, "guarded").standard_normal(32_000), 8000)
+        rows = [{"id": f"{n}", "audio": f"{n}.wav", "question": "What?", "answer": "x"} for n in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (first, told), (second, heard) = launch(2, "guard", tmp_path)
+    assert (first, second) == (0, 0), told + heard
+    assert (told, heard) == ("5 1 ['0', '2']\n", "0 1 ['0', '2']\n")

@@ -21,7 +21,7 @@ Nothing is compared pair by pair: evidence is looked up in tables of the benchma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -105,6 +105,10 @@ class Found:
         yield from self.notes
 
 
+Once = Callable[[Callable[[], Found]], Found]
+"""Looks, or is told what another process found."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guard:
     """What must not be trained on."""
@@ -119,10 +123,11 @@ class Guard:
     """Folder that keeps the prints of recordings and images; empty keeps none."""
 
 
-def guarded(train: Samples, guard: Guard, tell: Tell) -> tuple[Samples, Found | None]:
+def guarded(train: Samples, guard: Guard, tell: Tell, once: Once = lambda look: look()) -> tuple[Samples, Found | None]:
     """The training samples that are in no benchmark, and what was found; None where nothing was to be compared with.
 
-    Raises DataError when some are and the guard's action is `refuse`, or when there is no end of samples.
+    `once` lets one of several processes look, and tells the others what it found. Raises DataError when some are and
+    the guard's action is `refuse`, or when there is no end of samples.
     """
     if not guard.against:
         return train, None
@@ -131,12 +136,8 @@ def guarded(train: Samples, guard: Guard, tell: Tell) -> tuple[Samples, Found | 
             "the training samples are drawn without end and cannot be compared with a benchmark; compare what they are "
             "made of with `auscult data leaks`, and leave `against` empty"
         )
-    rows, benchmark, notes = _side(train, "train"), list[Row](), tuple[str, ...]()
-    for name in guard.against:
-        read, said = check.read(name, Path(guard.audio) if guard.audio else None)
-        benchmark, notes = benchmark + read, notes + said
-    cache = Cache(Path(guard.cache)) if guard.cache else None
-    found = compare(rows, benchmark, cache=cache, tell=tell, notes=notes)
+    rows = _side(train, "train")
+    found = once(lambda: _look(rows, guard, tell))
     if found.leaks and guard.action == "refuse":
         raise DataError(
             f"{len(found.rows)} of {len(rows)} training samples are in {', '.join(guard.against)} "
@@ -148,6 +149,16 @@ def guarded(train: Samples, guard: Guard, tell: Tell) -> tuple[Samples, Found | 
     if not kept.size:
         raise DataError(f"all {len(rows)} training samples are in {', '.join(guard.against)}; train on other data")
     return kept, found
+
+
+def _look(train: Sequence[Row], guard: Guard, tell: Tell) -> Found:
+    """The training rows compared with all that the guard names."""
+    benchmark, notes = list[Row](), tuple[str, ...]()
+    for name in guard.against:
+        read, said = check.read(name, Path(guard.audio) if guard.audio else None)
+        benchmark, notes = benchmark + read, notes + said
+    cache = Cache(Path(guard.cache)) if guard.cache else None
+    return compare(train, benchmark, cache=cache, tell=tell, notes=notes)
 
 
 def rows_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +12,13 @@ from auscult.core.types import Outcome
 from auscult.evaluate.baselines import Guess, overall
 from auscult.evaluate.outcomes import proportion
 from auscult.evaluate.statistics import clustered_se
+from auscult.models.wording import template
+
+
+def prompt_of(name: str) -> dict[str, str]:
+    """What a results file says of a prompt: its text too, for a file of somebody's own may be another tomorrow."""
+    text = template(name)
+    return {"name": name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
 
 
 @dataclass(frozen=True)
