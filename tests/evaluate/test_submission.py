@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from auscult.cli import main
 from auscult.core import forms
-from auscult.core.errors import ConfigError
+from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Outcome, Parsed
 from auscult.evaluate.outcomes import write_outcomes
 from auscult.evaluate.scorers.choice import reading
@@ -151,17 +151,17 @@ def test_mmau_is_sent_with_both_keys_and_what_cannot_be_read_as_it_is(
     base = {"task": "sound", "difficulty": "easy", "category": "x", "sub-category": "y", "dataset": "z"}
     published = [
         {"id": f"q{n}", "audio_id": f"q{n}.wav", "question": "?", "choices": ["one", "two"], "answer": "one", **base}
-        for n in range(3)
+        for n in range(1000)
     ]
-    replies = ["<think>so</think><answer>(B)</answer>", "no idea, sorry", ""]
+    replies = ["<think>so</think><answer>(B)</answer>", "no idea, sorry", "", *["one"] * 997]
     rows = [{**row, "model_output": reply} for row, reply in zip(published, replies, strict=True)]
     preds, out = tmp_path / "preds.json", tmp_path / "out.json"
     preds.write_text(json.dumps(rows), encoding="utf-8")
     assert main(["submit", "mmau", str(preds), "--out", str(out)]) == 0
     shown = capsys.readouterr()
     assert "2 replies name no option" in shown.err
-    assert shown.out == f"{out}: 3 rows\n"
-    expected = ["two", "no idea, sorry", ""]
+    assert shown.out == f"{out}: 1,000 rows\n"
+    expected = ["two", "no idea, sorry", "", *["one"] * 997]
     assert json.loads(out.read_text(encoding="utf-8")) == [
         {**row, "model_output": answer, "model_prediction": answer}
         for row, answer in zip(published, expected, strict=True)
@@ -172,7 +172,17 @@ def test_mmau_is_sent_with_both_keys_and_what_cannot_be_read_as_it_is(
     bare = [{"id": row["id"], "model_prediction": reply} for row, reply in zip(published, replies, strict=True)]
     made = submission("mmau", lines(tmp_path / "bare.jsonl", bare), gold)
     assert made.data == out.read_bytes()
-    assert [fault.id for fault in submission("mmau", lines(tmp_path / "bare.jsonl", bare[:2]), gold).faults] == ["q2"]
+    assert [fault.id for fault in submission("mmau", lines(tmp_path / "bare.jsonl", bare[:-1]), gold).faults] == [
+        "q999"
+    ]
+    # Predictions that carry their questions cannot say what they lack, but the benchmark's size is known.
+    preds.write_text(json.dumps(rows[:-1]), encoding="utf-8")
+    with pytest.raises(DataError, match="has 999 questions, mmau has 1,000 or 9,000"):
+        submission("mmau", preds)
+
+
+def test_a_file_to_send_is_named_as_what_it_is(tmp_path: Path, gold: Path):
+    assert main(["submit", "mmar", str(gold), "--gold", str(gold), "--out", str(tmp_path / "sent.json")]) == 2
 
 
 def test_the_questions_of_mmau_test_mini_are_sent_whole(testdata: Path, tmp_path: Path):

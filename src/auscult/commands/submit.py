@@ -27,8 +27,13 @@ def run(command: str, arguments: list[str]) -> int:
     known = parser.parse_args(arguments)
     from dataclasses import asdict
 
+    from auscult.core.errors import ConfigError
     from auscult.core.runs import write_bytes
-    from auscult.evaluate.submission import submission
+    from auscult.evaluate.submission import ENDINGS, submission
+
+    ending = ENDINGS.get(known.benchmark, "")
+    if not known.out.endswith(ending):
+        raise ConfigError(f"--out {known.out}: {known.benchmark} is sent as {ending}; name it so")
 
     gold = Path(known.gold) if known.gold else None
     made = submission(known.benchmark, Path(known.predictions), gold, known.key)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from auscult.core.errors import ConfigError
+from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Parsed, Sample
 from auscult.evaluate import predictions, records
 from auscult.evaluate.benchmark import Benchmark, find
@@ -32,8 +32,10 @@ from auscult.evaluate.predictions import Predictions
 from auscult.evaluate.records import Records
 from auscult.evaluate.scorers.choice import reading
 
-NAMES = ("mmar", "mmau")
-"""Benchmarks whose form of submission is known."""
+SIZES = {"mmar": (1_000,), "mmau": (1_000, 9_000)}
+"""Benchmarks whose form of submission is known, and how many questions each of their sets has."""
+ENDINGS = {"mmar": ".zip", "mmau": ".json"}
+"""What the name of the file to send ends with."""
 THOUGHT = "thinking_prediction"
 """Key of the thinking in predictions and in a submission to MMAR."""
 LONGEST = 10_000
@@ -94,16 +96,22 @@ class _Row:
 def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -> Submission:
     """The file to send for the predictions in `path`; `key` names the key of their texts, by default the usual ones.
 
-    Without `gold` the predictions must carry the questions. Raises ConfigError for a benchmark whose form is not known,
-    DataError for files that cannot be read or rows that contradict themselves.
+    Without `gold` the predictions must carry the questions, all of them. Raises ConfigError for a benchmark whose form
+    is not known, DataError for files that cannot be read, questions that are not a whole set, or rows that contradict
+    themselves.
     """
-    if name not in NAMES:
-        raise ConfigError(f"nothing is known of how {name!r} wants its predictions; there are {', '.join(NAMES)}")
+    if name not in SIZES:
+        raise ConfigError(f"nothing is known of how {name!r} wants its predictions; there are {', '.join(SIZES)}")
     file = records.read(path)
     asked = records.read(gold) if gold else file
     chosen = find(name)(gold=str(gold or path))
     once, repeated = _once(file, chosen)
     samples = chosen.samples_of(asked if gold else once)
+    if gold is None and len(samples) not in SIZES[name]:  # a file cannot say what it lacks
+        raise DataError(
+            f"{path}: has {len(samples):,} questions, {name} has {' or '.join(f'{size:,}' for size in SIZES[name])}; "
+            "answer all of them, or name the gold file with --gold"
+        )
     published = {chosen.id_of(record.row, record.number): record.row for record in asked.rows}
     found = predictions.of(once, key, chosen.id_of)
     rows = list(_rows(samples, found, published))
