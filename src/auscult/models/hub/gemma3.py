@@ -6,6 +6,7 @@ ones; replies come after all images and see them as any other token.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -86,9 +87,20 @@ def load(path: str | Path, wording: Wording, **how: Any) -> Gemma3Listener:
 
 
 def tiny(
-    texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int = 0, *, width: int = 32, layers: int = 2
+    texts: Iterable[str],
+    tags: Iterable[str],
+    wording: Wording,
+    seed: int = 0,
+    *,
+    width: int = 32,
+    layers: int = 2,
+    sliding: int = 24,
+    image_tokens: int = 16,
 ) -> Gemma3Listener:
-    """Random weights, real architecture: every other layer a sliding window shorter than a prompt with an image."""
+    """Random weights, real architecture: every other layer a `sliding` window, shorter than a prompt with an image.
+    An image becomes `image_tokens`, a square number, of 4 patches each."""
+    heads = max(4, width // 128)
+    side = 14 * math.isqrt(image_tokens)
     tokenizer = build_tokenizer(texts, tags, 512, CHAT)
     config = Gemma3Config(
         text_config={
@@ -96,11 +108,11 @@ def tiny(
             "hidden_size": width,
             "intermediate_size": 2 * width,
             "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": width // 4,
-            "query_pre_attn_scalar": width // 4,
-            "sliding_window": 24,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
+            "head_dim": width // heads,
+            "query_pre_attn_scalar": width // heads,
+            "sliding_window": sliding,
             "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
             "initializer_range": width**-0.5,
             "max_position_embeddings": 8192,
@@ -109,12 +121,12 @@ def tiny(
             "hidden_size": width,
             "intermediate_size": 2 * width,
             "num_hidden_layers": layers,
-            "num_attention_heads": 2,
-            "image_size": 56,
+            "num_attention_heads": max(2, width // 256),
+            "image_size": side,
             "patch_size": 7,
             "vision_use_head": False,
         },
-        mm_tokens_per_image=16,
+        mm_tokens_per_image=image_tokens,
         image_token_index=token_id(tokenizer, NAMED["image_token"]),
         boi_token_index=token_id(tokenizer, NAMED["boi_token"]),
         eoi_token_index=token_id(tokenizer, NAMED["eoi_token"]),
@@ -123,7 +135,8 @@ def tiny(
         eos_token_id=token_id(tokenizer, CHAT.end),  # pyright: ignore[reportCallIssue]
     )
     model = seeded(Gemma3ForConditionalGeneration, config, seed)
-    nn.init.normal_(cast(Any, model.model).multi_modal_projector.mm_input_projection_weight, std=width**-0.5)
-    images = Gemma3ImageProcessorPil(size={"height": 56, "width": 56})
-    processor = Gemma3Processor(images, tokenizer, chat_template=CHAT.template, image_seq_length=16)
+    projection = cast(Any, model.model).multi_modal_projector.mm_input_projection_weight
+    nn.init.normal_(projection, std=width**-0.5, generator=torch.Generator().manual_seed(seed))
+    images = Gemma3ImageProcessorPil(size={"height": side, "width": side})
+    processor = Gemma3Processor(images, tokenizer, chat_template=CHAT.template, image_seq_length=image_tokens)
     return Gemma3Listener(model, processor, wording)

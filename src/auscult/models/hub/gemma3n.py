@@ -235,10 +235,20 @@ def _made(config: Gemma3nConfig, make: Callable[[Gemma3nConfig], PreTrainedModel
 
 
 def tiny(
-    texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int = 0, *, width: int = 32, layers: int = 4
+    texts: Iterable[str],
+    tags: Iterable[str],
+    wording: Wording,
+    seed: int = 0,
+    *,
+    width: int = 32,
+    layers: int = 4,
+    sliding: int = 24,
+    seconds: int = 4,
 ) -> Gemma3nListener:
-    """Random weights, real architecture: hard tokens, a sliding window shorter than a clip, and a second half of the
-    layers that reads the keys and values of the first. Hears up to 4 s."""
+    """Random weights, real architecture: hard tokens, a `sliding` window shorter than a clip, and a second half of the
+    layers that reads the keys and values of the first; a conformer half as deep. Hears up to `seconds`."""
+    heads = max(4, width // 128)
+    length = math.ceil(6.25 * seconds)
     tokenizer = build_tokenizer(texts, tags, 512, CHAT)
     words = len(tokenizer)
     tokenizer.add_special_tokens(
@@ -254,12 +264,12 @@ def tiny(
             "intermediate_size": 2 * width,
             "num_hidden_layers": layers,
             "num_kv_shared_layers": layers // 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": width // 2,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
+            "head_dim": 2 * width // heads,
             "laurel_rank": width // 2,
             "activation_sparsity_pattern": [0.5] + [0.0] * (layers - 1),
-            "sliding_window": 24,
+            "sliding_window": sliding,
             "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
             "initializer_range": width**-0.5,
             "max_position_embeddings": 8192,
@@ -272,8 +282,8 @@ def tiny(
             "vocab_offset": words + len(SEEN),
             "input_feat_size": 16,
             "hidden_size": width,
-            "conf_num_attention_heads": 2,
-            "conf_num_hidden_layers": 2,
+            "conf_num_attention_heads": max(2, width // 256),
+            "conf_num_hidden_layers": layers // 2,
             "sscp_conv_channel_size": (8, 4),
             "initializer_range": width**-0.5,
         },
@@ -283,7 +293,7 @@ def tiny(
             "vocab_size": len(SEEN),
             "vocab_offset": words,
         },
-        audio_soft_tokens_per_image=25,
+        audio_soft_tokens_per_image=length,
         vision_soft_tokens_per_image=16,
         boi_token_id=token_id(tokenizer, NAMED["boi_token"]),
         boa_token_id=token_id(tokenizer, NAMED["boa_token"]),
@@ -300,13 +310,13 @@ def tiny(
         # At zero, where it begins, what a layer reads of the token itself would be lost.
         nn.init.ones_(layer.altup.correct_output_scale)
         # Attention does not divide by the root of the head's width; a trained norm does.
-        nn.init.constant_(layer.self_attn.q_norm.weight, (width // 2) ** -0.5)
+        nn.init.constant_(layer.self_attn.q_norm.weight, (2 * width // heads) ** -0.5)
     processor = Gemma3nProcessor(
         Gemma3nAudioFeatureExtractor(feature_size=16),
         SiglipImageProcessorPil(size={"height": 128, "width": 128}),
         tokenizer,
         chat_template=CHAT.template,
-        audio_seq_length=25,
+        audio_seq_length=length,
         image_seq_length=16,
     )
     return Gemma3nListener(model, processor, wording)

@@ -61,18 +61,28 @@ def load(path: str | Path, wording: Wording, **how: Any) -> Qwen25OmniListener:
 
 
 def tiny(
-    texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int = 0, *, width: int = 32, layers: int = 2
+    texts: Iterable[str],
+    tags: Iterable[str],
+    wording: Wording,
+    seed: int = 0,
+    *,
+    width: int = 32,
+    layers: int = 2,
+    window: int = 40,
 ) -> Qwen25OmniListener:
-    """Random weights, real architecture: multimodal RoPE, windowed audio and vision towers."""
+    """Random weights, real architecture: multimodal RoPE, windowed audio and vision towers. The audio tower attends
+    within `window` log-mel frames."""
+    heads = max(4, width // 128)
+    eighth = width // heads // 8
     tokenizer = build_tokenizer(texts, tags, 512, CHAT)
     config = Qwen2_5OmniThinkerConfig(
         audio_config={
             "num_mel_bins": 16,
             "d_model": width,
             "encoder_layers": layers,
-            "encoder_attention_heads": 2,
+            "encoder_attention_heads": max(2, width // 256),
             "encoder_ffn_dim": 2 * width,
-            "n_window": 20,
+            "n_window": window // 2,
             "output_dim": width,
             "initializer_range": width**-0.5,
         },
@@ -80,7 +90,7 @@ def tiny(
             "depth": layers,
             "hidden_size": width,
             "intermediate_size": 2 * width,
-            "num_heads": 2,
+            "num_heads": max(2, width // 256),
             "patch_size": 7,
             "window_size": 28,
             "out_hidden_size": width,
@@ -92,11 +102,15 @@ def tiny(
             "hidden_size": width,
             "intermediate_size": 2 * width,
             "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
             "initializer_range": width**-0.5,
             "max_position_embeddings": 8192,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "mrope_section": [eighth, eighth, 2 * eighth],
+            },
             "eos_token_id": token_id(tokenizer, CHAT.end),
             "pad_token_id": token_id(tokenizer, CHAT.pad),
         },

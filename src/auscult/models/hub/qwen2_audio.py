@@ -102,6 +102,7 @@ def tiny(
     seconds: int = 4,
 ) -> Qwen2AudioListener:
     """Random weights, real architecture; hears up to `seconds`."""
+    heads = max(4, width // 128)
     tokenizer = build_tokenizer(texts, tags, 512, CHAT)
     extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=seconds)
     common = {"max_position_embeddings": 8192, "vocab_size": len(tokenizer)}
@@ -111,7 +112,7 @@ def tiny(
             "num_mel_bins": 16,
             "d_model": width,
             "encoder_layers": layers,
-            "encoder_attention_heads": 2,
+            "encoder_attention_heads": max(2, width // 256),
             "encoder_ffn_dim": 2 * width,
             "max_source_positions": seconds * 50,
             "initializer_range": width**-0.5,
@@ -121,8 +122,8 @@ def tiny(
             "hidden_size": width,
             "intermediate_size": 2 * width,
             "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
             "initializer_range": width**-0.5,
             "eos_token_id": token_id(tokenizer, CHAT.end),
             "pad_token_id": token_id(tokenizer, CHAT.pad),

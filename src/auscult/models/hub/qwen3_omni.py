@@ -79,19 +79,29 @@ def load(path: str | Path, wording: Wording, **how: Any) -> Qwen3OmniListener:
 
 
 def tiny(
-    texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int = 0, *, width: int = 32, layers: int = 2
+    texts: Iterable[str],
+    tags: Iterable[str],
+    wording: Wording,
+    seed: int = 0,
+    *,
+    width: int = 32,
+    layers: int = 2,
+    window: int = 200,
 ) -> Qwen3OmniListener:
-    """Random weights, real architecture: experts, deep image features, multimodal RoPE."""
+    """Random weights, real architecture: experts, deep image features, multimodal RoPE. The audio tower attends within
+    `window` log-mel frames, a multiple of 100."""
+    heads = max(4, width // 128)
+    eighth = width // heads // 8
     tokenizer = build_tokenizer(texts, tags, 512, CHAT)
     config = Qwen3OmniMoeThinkerConfig(
         audio_config={
             "num_mel_bins": 16,
             "d_model": width,
             "encoder_layers": layers,
-            "encoder_attention_heads": 2,
+            "encoder_attention_heads": max(2, width // 256),
             "encoder_ffn_dim": 2 * width,
             "n_window": 50,
-            "n_window_infer": 200,
+            "n_window_infer": window,
             "output_dim": width,
             "downsample_hidden_size": 8,
             "initializer_range": width**-0.5,
@@ -100,7 +110,7 @@ def tiny(
             "depth": layers + 1,
             "hidden_size": width,
             "intermediate_size": 2 * width,
-            "num_heads": 2,
+            "num_heads": max(2, width // 256),
             "patch_size": 8,
             "out_hidden_size": width,
             "num_position_embeddings": 64,
@@ -112,9 +122,9 @@ def tiny(
             "hidden_size": width,
             "intermediate_size": 2 * width,
             "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": width // 4,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
+            "head_dim": width // heads,
             "moe_intermediate_size": width,
             "num_experts": 4,
             "num_experts_per_tok": 2,
@@ -123,7 +133,7 @@ def tiny(
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 1e6,
-                "mrope_section": [2, 1, 1],
+                "mrope_section": [2 * eighth, eighth, eighth],
                 "mrope_interleaved": True,
             },
             "eos_token_id": token_id(tokenizer, CHAT.end),
