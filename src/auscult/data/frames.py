@@ -3,6 +3,7 @@
     FOLDER/frames.npy    [R, F], rows of all clips one after another: uint8 as AudioSet publishes them, or float
     FOLDER/clips.npz     ids [C], offsets [C + 1] into rows, starts [C] in seconds, labels [L] with bounds [C + 1]
     FOLDER/about.json    what the numbers mean, where they come from, the hash of both files, what was left out and why
+    FOLDER/dropped.jsonl what was left out, a line each: reason, and where it stood
 
 A clip is a slice of the memory map, so that opening two million clips costs their index and no frames. Values are
 `stored * scale + shift`. The folder appears when it is whole. Letters: C clips, R rows, F features, L labels.
@@ -12,23 +13,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, Self, cast
+from typing import IO, Any, Literal, Self, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscult.core.errors import DataError
-from auscult.core.runs import atomic_folder, write_json
+from auscult.core.runs import append_jsonl, atomic_folder, write_json
 from auscult.core.types import Frames
 
 Stored = Literal["uint8", "float16", "float32"]
 VERSION = 1
 """Of the layout; a folder of another one is refused."""
+PART = 1 << 16
+"""Rows that are counted at a time."""
+COLUMNS = ("ids", "offsets", "starts", "labels", "bounds")
+"""What `clips.npz` holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +86,39 @@ class FrameSet:
         """Opens the folder; with `check` both files are read whole and compared with their hashes."""
         path = Path(path)
         told = _about(path)
-        if check:
-            for name, expected in told["sha256"].items():
-                if _sha256(path / name) != expected:
-                    raise DataError(f"{path / name}: its content is not what about.json says; write the set again")
         try:
-            frames = np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False)
-            with np.load(path / "clips.npz", allow_pickle=False) as clips:
-                columns = {name: clips[name] for name in ("ids", "offsets", "starts", "labels", "bounds")}
-        except (OSError, ValueError, KeyError) as problem:
-            raise DataError(f"{path}: cannot be read ({problem}); write the set again") from problem
-        about = About(**{**told["about"], "labels": tuple(told["about"]["labels"])})
-        count = len(columns["ids"])
-        whole = frames.shape == (int(columns["offsets"][-1]), about.features) and frames.dtype == about.stored
-        if not whole or {len(columns["offsets"]), len(columns["bounds"]), len(columns["starts"]) + 1} != {count + 1}:
-            raise DataError(f"{path}: frames {frames.shape} {frames.dtype} do not fit its index; write the set again")
-        return cls(path, about, frames, **columns, dropped=told["dropped"])
+            about = About(**{**told["about"], "labels": tuple(told["about"]["labels"])})
+            if check:
+                _compare(path, told["sha256"])
+            frames = np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            with (path / "clips.npz").open("rb") as file, np.load(file, allow_pickle=False) as clips:
+                found = cls(path, about, frames, *(clips[name] for name in COLUMNS), dropped=told["dropped"])
+            problem = found._misfit()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: cannot be read ({error}); write the set again") from error
+        if problem:
+            raise DataError(f"{path}: {problem}; write the set again")
+        return found
+
+    def _misfit(self) -> str:
+        """What of the index does not fit the frames or itself; nothing when all does."""
+        clips = (len(self.ids),)
+        if self.about.stored not in get_args(Stored):
+            return f"values are stored as {self.about.stored!r}"
+        if self.frames.dtype != self.about.stored or self.frames.shape[1:] != (self.about.features,):
+            return f"frames {self.frames.shape} {self.frames.dtype} are not as about.json says"
+        if self.starts.shape != clips or self.ids.dtype.kind != "S":
+            return f"{len(self.starts)} starts and ids of type {self.ids.dtype} for {clips[0]} clips"
+        for ends, whole, what in (
+            (self.offsets, len(self.frames), "frames"),
+            (self.bounds, len(self.labels), "labels"),
+        ):
+            if ends.shape != (clips[0] + 1,) or ends[0] != 0 or ends[-1] != whole or (np.diff(ends) < 0).any():
+                return f"the index does not divide {whole} {what} among {clips[0]} clips"
+        most = len(self.about.labels) or np.iinfo(np.int32).max
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < most:
+            return f"labels from {self.labels.min()} to {self.labels.max()}, but {most} names"
+        return ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,9 +127,22 @@ class FrameSet:
         """The clip's id."""
         return bytes(self.ids[index]).decode()
 
+    def places(self, ids: Iterable[str]) -> dict[str, list[int]]:
+        """Where the clips with these ids are; an id may have several, and one that is not here has none."""
+        wanted = {name.encode() for name in ids}
+        found: dict[str, list[int]] = {}
+        for index, name in enumerate(self.ids.tolist()):
+            if name in wanted:
+                found.setdefault(name.decode(), []).append(index)
+        return found
+
+    def stored(self, index: int) -> NDArray[np.generic]:
+        """The clip's frames [T, F] as they are kept, mapped and not read."""
+        return self.frames[self.offsets[index] : self.offsets[index + 1]]
+
     def values(self, index: int) -> NDArray[np.float32]:
         """The clip's frames [T, F]."""
-        return self.convert(self.frames[self.offsets[index] : self.offsets[index + 1]])
+        return self.convert(self.stored(index))
 
     def convert(self, stored: NDArray[np.generic]) -> NDArray[np.float32]:
         """Values of stored rows."""
@@ -119,6 +156,30 @@ class FrameSet:
         """The clip's labels."""
         return self.labels[self.bounds[index] : self.bounds[index + 1]]
 
+    def figures(self) -> dict[str, Any]:
+        """What is in it, as JSON values; reads all frames once where they are bytes."""
+        lengths, labels = np.diff(self.offsets), np.diff(self.bounds)
+        counts = np.bincount(self.labels, minlength=len(self.about.labels))
+        names = self.about.labels or [str(number) for number in range(len(counts))]
+        ends: list[float] | None = None
+        if self.about.stored == "uint8":
+            parts = [self.frames[first : first + PART] for first in range(0, len(self.frames), PART)]
+            ends = [sum(int((part == value).sum()) for part in parts) / self.frames.size for value in (0, 255)]
+        return {
+            "source": self.about.source,
+            "clips": len(self),
+            "different_ids": len(np.unique(self.ids)),
+            "frames": len(self.frames),
+            "features": self.about.features,
+            "hours": len(self.frames) / self.about.rate / 3600,
+            "frames_per_clip": {str(size): count for size, count in sorted(Counter(lengths.tolist()).items())},
+            "labels_per_clip": float(labels.mean()),
+            "without_labels": int((labels == 0).sum()),
+            "labels": {names[number]: int(counts[number]) for number in np.argsort(-counts, kind="stable").tolist()},
+            "lowest_and_highest_byte": ends,
+            "dropped": self.dropped,
+        }
+
 
 @dataclass
 class Writer:
@@ -128,61 +189,80 @@ class Writer:
     """What the numbers mean."""
     file: IO[bytes]
     """Where rows go."""
-    rows: int = 0
-    """Rows written."""
+    dropped_file: Path
+    """Where what is left out is listed."""
     ids: list[bytes] = field(default_factory=list[bytes])
     """Of the clips so far."""
-    ends: list[int] = field(default_factory=list[int])
-    """One past the last row of each."""
-    starts: list[float] = field(default_factory=list[float])
+    offsets: array[int] = field(default_factory=lambda: array("q", [0]))
+    """One past the last row of each, from 0."""
+    starts: array[float] = field(default_factory=lambda: array("f"))
     """Seconds."""
-    labels: list[Sequence[int]] = field(default_factory=list[Sequence[int]])
-    """Of each clip."""
+    labels: array[int] = field(default_factory=lambda: array("i"))
+    """Of all clips."""
+    bounds: array[int] = field(default_factory=lambda: array("q", [0]))
+    """One past the last label of each, from 0."""
     dropped: Counter[str] = field(default_factory=Counter[str])
-    """Clips left out, by reason: `about.json` tells."""
+    """How many clips were left out, by reason."""
 
     def add(self, name: str, rows: NDArray[Any], *, start: float = float("nan"), labels: Sequence[int] = ()) -> None:
-        """One clip: rows [T, F] of the stored type. Raises DataError for another shape or type, or no row at all."""
+        """One clip: rows [T, F] of the stored type. Raises DataError for anything that could not be read back, or
+        learnt from: another shape or type, no row at all, no name, a number that is not finite, an unknown label."""
         if rows.ndim != 2 or rows.shape[1] != self.about.features or not len(rows) or rows.dtype != self.about.stored:
             raise DataError(
                 f"clip {name}: {rows.shape} {rows.dtype} where [T, {self.about.features}] {self.about.stored} is "
                 "expected; leave it out and count it"
             )
-        self.file.write(np.ascontiguousarray(rows).tobytes())
-        self.rows += len(rows)
+        if not name or "\0" in name:
+            raise DataError(f"clip {name!r}: it needs a name, without zero characters; give it one")
+        if rows.dtype != np.uint8 and not np.isfinite(rows).all():
+            raise DataError(f"clip {name}: not all of its numbers are finite; leave it out and count it")
+        if labels and not 0 <= min(labels) <= max(labels) < (len(self.about.labels) or np.iinfo(np.int32).max):
+            raise DataError(f"clip {name}: labels {list(labels)}, but {len(self.about.labels)} names; correct them")
+        self.file.write(np.ascontiguousarray(rows).data)
         self.ids.append(name.encode())
-        self.ends.append(self.rows)
+        self.offsets.append(self.offsets[-1] + len(rows))
         self.starts.append(start)
-        self.labels.append(labels)
+        self.labels.extend(labels)
+        self.bounds.append(len(self.labels))
+
+    def drop(self, reason: str, what: str) -> None:
+        """One clip that is left out; `what` says which, and where it stood."""
+        self.dropped[reason] += 1
+        append_jsonl(self.dropped_file, {"reason": reason, "what": what})
 
 
 @contextmanager
 def writing(path: Path | str, about: About) -> Iterator[Writer]:
-    """A new frame set, which becomes the folder `path` when the block ends and vanishes when it raises."""
+    """A new frame set, which becomes the folder `path` when the block ends and vanishes when it raises.
+
+    The same clips make the same bytes. Raises DataError when there is no clip."""
+    if about.stored not in get_args(Stored):
+        raise ValueError(f"stored is {about.stored!r}: set one of {', '.join(get_args(Stored))}")
     with atomic_folder(path) as aside:
         with (aside / "frames.npy").open("wb+") as file:
             _header(file, 0, about)  # numpy leaves room in it for a longer shape
-            writer = Writer(about, file)
+            writer = Writer(about, file, aside / "dropped.jsonl")
             yield writer
+            if not writer.ids:
+                raise DataError(f"{path}: no clip is left ({dict(writer.dropped) or 'none was given'}); look at them")
             file.seek(0)
-            _header(file, writer.rows, about)
-        np.savez(
-            aside / "clips.npz",
-            ids=np.array(writer.ids, dtype=np.bytes_) if writer.ids else np.zeros(0, "S1"),
-            offsets=np.array([0, *writer.ends], dtype=np.int64),
-            starts=np.array(writer.starts, dtype=np.float32),
-            labels=np.array([label for own in writer.labels for label in own], dtype=np.int32),
-            bounds=np.cumsum([0, *map(len, writer.labels)], dtype=np.int64),
-        )
-        told = {name: getattr(about, name) for name in About.__slots__}
+            _header(file, writer.offsets[-1], about)
+        columns = {
+            "ids": np.array(writer.ids, dtype=np.bytes_),
+            "offsets": np.frombuffer(writer.offsets, np.int64),
+            "starts": np.frombuffer(writer.starts, np.float32),
+            "labels": np.frombuffer(writer.labels, np.int32),
+            "bounds": np.frombuffer(writer.bounds, np.int64),
+        }
+        np.savez(aside / "clips.npz", **{name: columns[name] for name in COLUMNS})
         write_json(
             aside / "about.json",
             {
                 "version": VERSION,
-                "about": {**told, "labels": list(about.labels)},
+                "about": asdict(about),
                 "clips": len(writer.ids),
-                "rows": writer.rows,
-                "dropped": dict(writer.dropped),
+                "rows": writer.offsets[-1],
+                "dropped": dict(sorted(writer.dropped.items())),
                 "sha256": {name: _sha256(aside / name) for name in ("frames.npy", "clips.npz")},
             },
         )
@@ -203,6 +283,12 @@ def _about(path: Path) -> dict[str, Any]:
     if not isinstance(told, dict) or cast(dict[str, Any], told).get("version") != VERSION:
         raise DataError(f"{path}/about.json: is not of version {VERSION}; write the set again")
     return cast(dict[str, Any], told)
+
+
+def _compare(path: Path, hashes: dict[str, str]) -> None:
+    for name, expected in hashes.items():
+        if _sha256(path / name) != expected:
+            raise DataError(f"{path / name}: its content is not what about.json says; write the set again")
 
 
 def _sha256(path: Path) -> str:
