@@ -601,6 +601,21 @@ def test_a_mistake_leaves_no_folder_that_refuses_the_corrected_command(tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_held_out_recording_under_another_name_is_not_trained_on(testdata, tmp_path):
+    clips = sorted((testdata / "fsdd").glob("3_*_1?.wav"))
+    for name, chosen in (("train", clips[:3]), ("heldout", clips[2:5])):
+        (tmp_path / name).mkdir()
+        for clip in chosen:
+            shutil.copy(clip, tmp_path / name / f"{name}-{clip.name}")
+        rows = [{"id": c.name, "audio": f"{name}/{name}-{c.name}", "question": "Which?", "answer": "3"} for c in chosen]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = f"{{source: jsonl, root: {tmp_path / 'train.jsonl'}, heldout: {tmp_path / 'heldout.jsonl'}}}"
+    said = auscult("run", "sounds", "--data", data, "--out", str(tmp_path / "run"))
+    assert said.returncode == 2
+    assert f"1 files are both in training and held out, under two names: {tmp_path}/heldout/held" in said.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unfinished_run_can_be_looked_at(tmp_path, whole):
     out, _ = whole
     for name in ("config.yaml", "results_start.json"):  # killed before it could note its environment

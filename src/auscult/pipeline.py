@@ -39,7 +39,7 @@ from auscult.core.seeds import derive
 from auscult.core.types import Outcome, Sample, Sampling
 from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, order
-from auscult.data.splits import assert_disjoint, group_of
+from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
@@ -158,7 +158,9 @@ class _Work:
         train = recipe.data.split("train", recipe.seed)
         train, found = guarded(train, recipe.leaks, tell, join().first)
         if train.size is not None:
-            assert_disjoint([train[index] for index in range(train.size)], held)
+            samples = [train[index] for index in range(train.size)]
+            assert_disjoint(samples, held)
+            refuse_twins(files_of(samples), files_of(held), "remove one of each, or give their rows one group")
         return cls(train, held, found)
 
     def sentences(self, recipe: Recipe) -> Iterator[str]:

@@ -212,9 +212,9 @@ def test_images_are_opened(folder: Path) -> None:
 
 
 def test_names_without_a_recording_id_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("dog/1-100-A", "dog/bark", "rain/2-200-A", "rain/drops"):
+    for number, name in enumerate(("dog/1-100-A", "dog/bark", "rain/2-200-A", "rain/drops"), 1):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        soundfile.write(tmp_path / f"{name}.wav", np.ones(80) * 0.1, 8000)
+        soundfile.write(tmp_path / f"{name}.wav", np.ones(80) * 0.1 * number, 8000)
     for target in (tmp_path, Sounds(root=str(tmp_path))):
         assert "2 of 4 names carry no recording id" in "\n".join(check(target).lines())
     monkeypatch.chdir(tmp_path / "dog")

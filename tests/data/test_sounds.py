@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -187,7 +188,7 @@ def test_links_are_followed_and_never_lost(folder: Path, tmp_path_factory: pytes
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "wind"
     elsewhere.mkdir()
     for number in range(5):
-        soundfile.write(elsewhere / f"1-9{number}-a.wav", 0.1 * np.sin(np.arange(RATE)), RATE)
+        soundfile.write(elsewhere / f"1-9{number}-a.wav", 0.1 * np.sin((1 + number) * np.arange(RATE)), RATE)
     (folder / "wind").symlink_to(elsewhere)
     (folder / "rain" / "round").symlink_to(folder)  # has nothing new
     assert Counter(clip.label for clip in read(folder))["wind"] == 5
@@ -198,6 +199,17 @@ def test_links_are_followed_and_never_lost(folder: Path, tmp_path_factory: pytes
     (folder / "rain" / "1-800-a.wav").symlink_to(elsewhere / "1-90-a.wav")
     with pytest.raises(DataError, match=r"wind/1-90-a\.wav is a link to the same recording as .*rain/1-800-a\.wav"):
         read(folder)
+
+
+def test_a_recording_under_two_names_stays_on_one_side(folder: Path) -> None:
+    held = sorted(source(folder).split("heldout", 0).clips["rain"], key=lambda clip: clip.path)[0]
+    trained = source(folder).split("train", 0).clips["rain"][0]
+    shutil.copy(held.path, trained.path)
+    for name in ("train", "heldout"):
+        with pytest.raises(
+            DataError, match=f"{held.path.name} .held out. is .*{trained.path.name}; remove one of each"
+        ):
+            source(folder).split(name, 0)
 
 
 def test_a_name_that_cannot_be_written_down_is_refused(folder: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Image, Sample, Turn
-from auscult.data.splits import assert_disjoint, split_groups
+from auscult.data.splits import assert_disjoint, files_of, refuse_twins, split_groups, twins
 
 rows = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("xyz")), min_size=2, max_size=60)
 shares = st.floats(0.01, 0.99)
@@ -78,6 +78,38 @@ def test_a_speaker_on_both_sides_is_named() -> None:
     with pytest.raises(DataError, match=r"1 groups are both .*theo"):
         assert_disjoint(train, heldout)
     assert_disjoint(train, heldout[:1])
+
+
+@settings(deadline=None)
+@given(
+    sides=st.lists(st.lists(st.binary(max_size=3).map(lambda piece: piece * 3000), max_size=6), min_size=2, max_size=2),
+    marks=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8999)), max_size=4),
+)
+def test_files_of_the_same_bytes_are_found_and_no_others(sides: list, marks: list, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("twins")
+    contents: list[dict[str, bytes]] = [{}, {}]
+    for side, written in zip(sides, contents, strict=True):
+        for number, content in enumerate(side):
+            for file, place in marks:  # files of one size that differ in one place
+                if file == number and place < len(content) and written is contents[1]:
+                    content = content[:place] + b"!" + content[place + 1 :]
+            path = folder / f"{len(contents[0]) if written is contents[1] else 0}-{number}.wav"
+            path.write_bytes(content)
+            written[str(path)] = content
+    train, heldout = contents
+    expected = {held for held, content in heldout.items() if content and content in train.values()}
+    found = twins([*train, str(folder), str(folder / "missing.wav"), "a\0.wav"], [*heldout, str(folder)])
+    assert {held for _, held in found} == expected
+    assert all(train[trained] == heldout[held] for trained, held in found)
+
+
+def test_a_recording_under_two_names_is_refused(tmp_path) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (tmp_path / name).write_bytes(b"RIFF" if name == "c.wav" else b"WAVE")
+    a, b, c = (list(files_of([sample(name, str(tmp_path / f"{name}.wav"))])) for name in "abc")
+    refuse_twins([*a, *b], c, "")
+    with pytest.raises(DataError, match=r"1 files are both .*b\.wav \(held out\) is .*a\.wav; remove one"):
+        refuse_twins([*a, *c], b, "remove one")
 
 
 def test_a_recording_on_both_sides_is_named_whatever_its_group() -> None:

@@ -31,7 +31,8 @@ from auscult.data import source
 from auscult.data.deal import dealt
 from auscult.data.folders import refuse_foreign, walk
 from auscult.data.headers import refuse_unusable
-from auscult.media.audio import content_hash, decode
+from auscult.data.splits import refuse_twins
+from auscult.media.audio import decode
 
 NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<take>[0-9]+)\.wav")
 PAIRS = tuple((first, second) for first in range(10) for second in range(10))
@@ -129,15 +130,15 @@ def read(root: Path, ignore: tuple[str, ...] = (".*",)) -> list[Recording]:
 
 def check_disjoint(train: Iterable[Recording], heldout: Iterable[Recording]) -> None:
     """Raises DataError when a speaker, in any spelling, or a recording, under any name, is in both."""
+    train, heldout = list(train), list(heldout)
     speakers = {recording.speaker.casefold(): recording for recording in train}
-    contents = {content_hash(recording.path): recording for recording in train}
     for recording in heldout:
-        for twin in (speakers.get(recording.speaker.casefold()), contents.get(content_hash(recording.path))):
-            if twin is not None:
-                raise DataError(
-                    f"{recording.path} is held out, but {twin.path}, the same speaker or recording, is for training; "
-                    "rename the speaker or remove one of the files"
-                )
+        if twin := speakers.get(recording.speaker.casefold()):
+            raise DataError(
+                f"{recording.path} is held out, but {twin.path}, the same speaker, is for training; rename the speaker "
+                "or remove one of the files"
+            )
+    refuse_twins(*([str(recording.path) for recording in side] for side in (train, heldout)), "remove one of each")
 
 
 def _heldout_speakers(recordings: list[Recording], wanted: tuple[str, ...], root: str) -> set[str]:

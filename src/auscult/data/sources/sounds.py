@@ -1,8 +1,8 @@
 """Sounds: what is heard in real recordings, from a folder of class folders (ESC-10: `dog_bark/1-100032-a.ogg`).
 
 Two questions: `class` (What do you hear?) and `presence` (Do you hear this sound: dog bark?). Takes of one Freesound
-upload sound alike, so the split is by upload where names have ESC's pattern `fold-freesoundid-take`, else by file, and
-every class has its share held out.
+upload sound alike, so the split is by upload where names have ESC's pattern `fold-freesoundid-take`, else by file (one
+recording under two names, on both sides, is an error), and every class has its share held out.
 
 A guesser who cannot hear stays at chance. Training deals classes, and (asked class, yes or no), equally often. Held out
 is a list: each clip is asked `class` once and `presence` twice, once `yes` and once `no`. The sound that is asked for
@@ -31,7 +31,7 @@ from auscult.data import source
 from auscult.data.deal import dealt
 from auscult.data.folders import refuse_foreign, walk
 from auscult.data.headers import refuse_unusable
-from auscult.data.splits import split_groups
+from auscult.data.splits import refuse_twins, split_groups
 from auscult.media.audio import decode, silent
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".webm")
@@ -127,6 +127,8 @@ class Source(source.Source):
                     "or name the folder in `ignore` (--data.ignore)"
                 )
         refuse_unusable((("", Audio(str(clip.path))) for clip in (train if name == "train" else heldout)), self.root)
+        sides = ((str(clip.path) for clip in side) for side in (train, heldout))
+        refuse_twins(*sides, "remove one of each, or name it in `ignore` (--data.ignore)")
         questions = None if name == "train" else tuple(heldout_questions(heldout, self.tasks, seed))
         return Sounds(self, name, seed, classes, _by_label(train if name == "train" else heldout), questions)
 
