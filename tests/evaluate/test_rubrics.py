@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from auscult.core.errors import DataError
 from auscult.core.types import Sample, Turn
-from auscult.evaluate.rubrics import Submitted, middle, rate, read_expectations, write_ratings
+from auscult.evaluate.judged import Judged, score, write_ratings
+from auscult.evaluate.rubrics import Submitted, middle, read_expectations, rubrics
 from auscult.rewards.judging.judge import Judge, JudgeError
 from auscult.rewards.judging.options import Judging
 from auscult.rewards.judging.prompt import read_prompt
@@ -85,20 +86,28 @@ def judge(judge_server, tmp_path):
     return Judge(options, read_prompt("rubrics"))
 
 
-def submitted(questions, wrong=(), missing=()) -> dict[str, Submitted]:
+def handed_in(questions, wrong=(), missing=()) -> dict[str, Submitted]:
     answers = {q.id: "7 or 8" if n in wrong else q.answers[0] for n, q in enumerate(questions)}
     return {name: Submitted(a, "I heard it.") for name, a in answers.items() if name not in {f"q{n}" for n in missing}}
 
 
+def rate(questions, expected, given, judge) -> Judged:
+    return score(rubrics(questions, expected, given), judge)
+
+
+def told(rated: Judged) -> dict:
+    return rated.to_dict(("modality", "category"))
+
+
 def test_the_score_is_the_official_scripts(questions, gold, judge, judge_server, tmp_path):
-    rated = rate(questions, read_expectations(gold), submitted(questions, wrong=(1, 4), missing=(6,)), judge)
+    rated = rate(questions, read_expectations(gold), handed_in(questions, wrong=(1, 4), missing=(6,)), judge)
     right = [n for n in range(COUNT) if n not in (1, 4, 6)]
     expected = {n: official([points(n, rater) for rater in range(5)], [1, 1, 2]) for n in right}
     assert len(judge_server.requests) == 5 * len(right)  # a wrong answer is not judged
-    assert [row.score for row in rated.rows] == [expected.get(n, 0.0) for n in range(COUNT)]
+    assert [row.grade for row in rated.rows] == [expected.get(n, 0.0) for n in range(COUNT)]
     assert rated.rows[2].raters == tuple(sum(points(2, rater)) / 4 for rater in range(5))
-    assert all(len(row.replies) == 5 for row in rated.rows if row.correct)
-    found = rated.to_dict()
+    assert all(len(row.said) == 5 for row in rated.rows if row.correct)
+    found = told(rated)
     assert found["official"] == pytest.approx(100 * sum(expected.values()) / 8, abs=1e-12)  # q6 is left out
     assert found["score"] == pytest.approx(100 * sum(expected.values()) / 9, abs=1e-12)
     assert (found["n"], found["official_n"], found["no_prediction"], found["failed"]) == (9, 8, 1, 0)
@@ -106,20 +115,20 @@ def test_the_score_is_the_official_scripts(questions, gold, judge, judge_server,
     speech = found["by"]["modality"]["speech"]
     assert speech["official"] == pytest.approx(100 * (expected[3] + expected[5] + expected[7]) / 4, abs=1e-12)
     assert (found["judge"]["model"], found["judge"]["seed"], found["judge"]["temperature"]) == ("m", 42, 0)
-    write_ratings(tmp_path / "ratings.jsonl", rated)
+    write_ratings(tmp_path / "ratings.jsonl", rated.rows)
     written = [json.loads(line) for line in (tmp_path / "ratings.jsonl").read_text().splitlines()]
     assert [row["raters"] for row in written] == [list(row.raters) for row in rated.rows]
 
 
 def test_a_replay_without_the_server_is_equal_and_a_missing_rater_named(questions, gold, judge, judge_server):
-    first = rate(questions[:3], read_expectations(gold), submitted(questions), judge)
+    first = rate(questions[:3], read_expectations(gold), handed_in(questions), judge)
     asked = len(judge_server.requests)
     offline = Judging(url="http://127.0.0.1:9/v1", model="m", offline=True, cache=judge.options.cache)
-    assert rate(questions[:3], read_expectations(gold), submitted(questions), Judge(offline, judge.prompt)) == first
+    assert rate(questions[:3], read_expectations(gold), handed_in(questions), Judge(offline, judge.prompt)) == first
     cache = Path(judge.options.cache)
     cache.write_text("\n".join(cache.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(JudgeError, match=r"lacks 1 judgements .*: q2 \(rater \d\)"):
-        rate(questions[:3], read_expectations(gold), submitted(questions), Judge(offline, judge.prompt))
+        rate(questions[:3], read_expectations(gold), handed_in(questions), Judge(offline, judge.prompt))
     assert len(judge_server.requests) == asked
 
 
@@ -135,17 +144,17 @@ def test_a_replay_without_the_server_is_equal_and_a_missing_rater_named(question
 )
 def test_a_failed_rater_leaves_the_question_without_a_score(questions, gold, judge, judge_server, said):
     judge_server.faults = [None, None, said]
-    rated = rate(questions[:2], read_expectations(gold), submitted(questions), judge)
-    assert [row.score is None for row in rated.rows] == [True, False]
+    rated = rate(questions[:2], read_expectations(gold), handed_in(questions), judge)
+    assert [row.grade is None for row in rated.rows] == [True, False]
     assert rated.rows[0].raters.count(None) == 1
-    found, other = rated.to_dict(), rated.rows[1].score
+    found, other = told(rated), rated.rows[1].grade
     assert found["score"] is None
     assert found["failed"] == 1
     assert found["official"] == pytest.approx(100 * other)
     assert found["between"] == pytest.approx([50 * other, 50 * (1 + other)])
-    again = rate(questions[:2], read_expectations(gold), submitted(questions), judge)  # only the failed one is asked
+    again = rate(questions[:2], read_expectations(gold), handed_in(questions), judge)  # only the failed one is asked
     assert len(judge_server.requests) == 11
-    assert again.to_dict()["failed"] == 0
+    assert told(again)["failed"] == 0
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=5, max_size=5), min_size=1, max_size=7))
@@ -165,7 +174,7 @@ def test_an_outlier_moves_the_middle_no_further_than_its_neighbour():
 
 def test_texts_that_the_challenge_calls_too_long_are_counted(questions, gold, judge):
     long = {"q0": Submitted("0", "x" * 10_000), "q1": Submitted("1", "x" * 9_999)}
-    assert rate(questions[:2], read_expectations(gold), long, judge).to_dict()["too_long"] == 1
+    assert told(rate(questions[:2], read_expectations(gold), long, judge))["too_long"] == 1
 
 
 def test_gold_rows_without_criteria_are_named(questions, gold, judge, tmp_path):

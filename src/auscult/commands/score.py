@@ -1,27 +1,30 @@
-"""`auscult score BENCHMARK PREDICTIONS`: somebody's predictions by the official rule, or by all rules."""
+"""`auscult score BENCHMARK PREDICTIONS`: somebody's predictions by the official rule, by all rules, or by a judge."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auscult.commands.arguments import Parser
+from auscult.commands import judged, outcomes
+from auscult.commands.arguments import HELP, Parser
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from auscult.core.types import Outcome
     from auscult.evaluate.predictions import Problem
-    from auscult.evaluate.scoring import Line, Parity, Scored
+    from auscult.evaluate.scoring import Line, Parity, Scored, Work
 
 ALL = "all"
 """As a scorer: every one."""
-WIDE = 160
-"""Columns of what is printed into a file or a pipe."""
 SHOWN = 5
 """Rows of one kind that are named on the terminal; the results file has all."""
 REASONS = {
@@ -29,6 +32,7 @@ REASONS = {
     "no_id": "Rows without an id",
     "no_key": "Rows without a prediction",
     "not_text": "Predictions that are no text",
+    "no_thinking": "Rows without `thinking_prediction`, which rubrics rate: they count as without a prediction",
     "repeated": "Rows whose id has occurred before, with the same prediction",
     "unknown": "Rows for questions that the benchmark does not have",
     "missing": "Questions without a row",
@@ -48,7 +52,12 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.evaluate import scoring
     from auscult.evaluate.benchmark import PLUGIN
 
-    parser = Parser(command, "BENCHMARK PREDICTIONS [--gold FILE] [--scorer NAME|all] [--key KEY] [--out DIR] [--json]")
+    plain, settings = judged.split(arguments)
+    parser = Parser(
+        command,
+        "BENCHMARK PREDICTIONS [--gold FILE] [--scorer NAME|all] [--key KEY] [--judge MODEL [--judge.KEY value ...]] "
+        "[--out DIR] [--json]",
+    )
     parser.add_argument(
         "benchmark", metavar="BENCHMARK", help=f"one of {', '.join(PLUGIN.names())}; or captions, a metric of its own"
     )
@@ -61,16 +70,22 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument(
         "--scorer",
         metavar="NAME",
-        help=f"one of {', '.join(scoring.SCORERS.names())}; or all, to compare them (default: the benchmark's own)",
+        help=f"one of {', '.join(scoring.SCORERS.names())}; or all, to compare them; or, by a judge, "
+        f"{', '.join(judged.RULES)} (default: the benchmark's own)",
     )
     parser.add_argument(
         "--key", metavar="KEY", default="", help="key of the predictions (default: model_output, model_prediction, ...)"
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: runs/score-BENCHMARK)")
+    judged.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
-    if parser.helped(arguments):
+    if set(HELP) & set(arguments):
+        print(f"{parser.format_help()}\n{judged.settings_help()}")
         return 0
-    known = parser.parse_args(arguments)
+    known = parser.parse_args(plain)
+    if known.scorer in judged.RULES:
+        return _judge(known, settings)
+    judged.refuse(known, settings)
     if known.scorer not in (None, ALL):
         scoring.scorer(known.scorer)  # a wrong name is said before files are read
     work = scoring.work(
@@ -84,7 +99,11 @@ def run(command: str, arguments: list[str]) -> int:
         parity = None
         one = scoring.score(work, known.scorer or work.benchmark.scorer)
         scores, figures = {one.rule: one}, one.to_dict()
-    files = _write(out, known.benchmark, scores, figures, work.problems)
+    writers: dict[str, Callable[[Path], None]] = {
+        known.benchmark if len(scores) == 1 else f"{known.benchmark}-{rule}": _writer(scored)
+        for rule, scored in scores.items()
+    }
+    files = _write(out, writers, figures, work.problems)
     if known.json:
         print(json.dumps({**figures, "files": files}, ensure_ascii=False))
         return 0
@@ -92,19 +111,60 @@ def run(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _write(
-    out: Path, name: str, scores: Mapping[str, Scored], figures: Mapping[str, Any], problems: Sequence[Problem]
-) -> list[str]:
-    """The samples of each rule, then the results; where they are."""
-    from auscult.core.runs import write_json
+def _judge(known: argparse.Namespace, settings: Sequence[str]) -> int:
+    """Scores by a judge; the exit code is 2 when there are rows that it failed to grade."""
+    from auscult.evaluate import benchmark, scoring
+    from auscult.evaluate.judged import write_ratings
+
+    judged.check(benchmark.find(known.benchmark), known.benchmark, known.scorer)
+    panel = judged.panel(known, settings)
+    gold = Path(known.gold) if known.gold else None
+    work = scoring.work(known.benchmark, Path(known.predictions), gold, key=known.key, judged=True)
+    docket, silent = judged.docket(panel, work, known.scorer)
+    if known.dry_run:
+        costs = judged.estimates(panel, docket)
+        lines = [f"{model}: {judged.costing(cost, most=True)}" for model, cost in costs.items()]
+        print(json.dumps({model: asdict(cost) for model, cost in costs.items()}) if known.json else "\n".join(lines))
+        return 0
+    work = replace(work, problems=(*work.problems, *silent))
+    told = judged.ask(panel, docket)
+    named = {"": told.score, "-second": told.second}
+    writers: dict[str, Callable[[Path], None]] = {
+        f"{known.benchmark}-{known.scorer}{name}": lambda path, rows=one.rows: write_ratings(path, rows)
+        for name, one in named.items()
+        if one is not None
+    }
+    figures = told.to_dict(work)
+    files = _write(Path(known.out or f"runs/score-{known.benchmark}"), writers, figures, work.problems)
+    if known.json:
+        print(json.dumps({**figures, "files": files}, ensure_ascii=False))
+    else:
+        console = outcomes.console()
+        console.print(_cell(f"{_identity(work)}, {judged.heading(told)}", "bold"), soft_wrap=True)
+        console.print(judged.table(told, work))
+        _say(console, (*judged.words(told), *_troubles(work.problems), *files))
+    if told.failed:
+        judged.complain(told)
+    return 2 if told.failed else 0
+
+
+def _writer(scored: Scored) -> Callable[[Path], None]:
     from auscult.evaluate.outcomes import write_outcomes
+
+    return lambda path: write_outcomes(path, scored.outcomes)
+
+
+def _write(
+    out: Path, writers: Mapping[str, Callable[[Path], None]], figures: Mapping[str, Any], problems: Sequence[Problem]
+) -> list[str]:
+    """The samples under each label, then the results; where they are."""
+    from auscult.core.runs import write_json
 
     time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
     files: list[Path] = []
-    for rule, scored in scores.items():
-        label = name if len(scores) == 1 else f"{name}-{rule}"
+    for label, write in writers.items():
         files.append(out / f"samples_{label}_{time}.jsonl")
-        write_outcomes(files[-1], scored.outcomes)
+        write(files[-1])
     rows = [{"reason": problem.reason, "where": problem.where, "id": problem.id} for problem in problems]
     files.append(out / f"results_{time}.json")
     write_json(files[-1], {"time": time, **figures, "problem_rows": rows})
@@ -112,58 +172,71 @@ def _write(
 
 
 def _print(scored: Scored, parity: Parity | None, files: Sequence[str]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe is as wide as it must be, so that nothing is cut off
-        console.width = WIDE
-    identity = scored.work.identity
-    unknown = f"a file that is not known (sha256 {(identity['gold_sha256'] or '')[:12]})"
-    own = identity["gold"] == str(scored.work.predictions.path)
-    version = identity["version"] or ("gold as the predictions carry it" if own else unknown)
-    console.print(_cell(f"{identity['title']}, {version}, scored by {scored.rule}", "bold"), soft_wrap=True)
+    console = outcomes.console()
+    console.print(_cell(f"{_identity(scored.work)}, scored by {scored.rule}", "bold"), soft_wrap=True)
     console.print(_score_table(scored))
-    for sentence in (*_words(scored), *_troubles(scored.work.problems)):
-        console.print(_cell(sentence), soft_wrap=True)
+    _say(console, (*_words(scored), *_troubles(scored.work.problems)))
     if parity is not None:
         console.print(_parity_table(parity))
-        for sentence in _flips(parity):
-            console.print(_cell(sentence), soft_wrap=True)
-    for file in files:
-        console.print(_cell(file), soft_wrap=True)
+        _say(console, _flips(parity))
+    _say(console, files)
+
+
+def _say(console: Console, sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        console.print(_cell(sentence), soft_wrap=True)
+
+
+def _identity(work: Work) -> str:
+    """Of what it is a score."""
+    identity = work.identity
+    unknown = f"a file that is not known (sha256 {(identity['gold_sha256'] or '')[:12]})"
+    own = identity["gold"] == str(work.predictions.path)
+    version = identity["version"] or ("gold as the predictions carry it" if own else unknown)
+    return f"{identity['title']}, {version}"
 
 
 def _score_table(scored: Scored) -> Table:
-    drawn = _columns("", "official", "strict, all rows", "95% interval")
+    drawn = outcomes.columns("", "official", "strict, all rows", "95% interval")
     for official, strict in zip(scored.official, scored.strict, strict=True):
         drawn.add_row(_cell(f"{strict.breakdown.title} accuracy", "bold"))
         over = {line.name: line for line in official.lines}
         for line in strict.lines:
-            drawn.add_row(*_line(line.name, over.get(line.name), line))
+            alike = [one for one in scored.outcomes if one.tags.get(strict.breakdown.tag) == line.name]
+            drawn.add_row(*_line(line.name, over.get(line.name), line), _interval(alike))
     official, strict = scored.totals
-    drawn.add_row(*_line("Total accuracy", official, strict, "bold"))
+    drawn.add_row(*_line("Total accuracy", official, strict, "bold"), _interval(scored.outcomes))
     return drawn
 
 
 def _line(name: str, official: Line | None, strict: Line, style: str = "") -> Iterator[Text]:
-    from auscult.evaluate.statistics import wilson
-
-    low, high = wilson(strict.correct, strict.n)
     yield _cell(name, style)
     yield _cell(f"{official.percent:.2f}% over {official.n} samples" if official else "")
     yield _cell(f"{strict.percent:.2f}% over {strict.n}")
-    yield _cell(f"{low * 100:.1f} to {high * 100:.1f}" if strict.n else "")
+
+
+def _interval(rows: Sequence[Outcome]) -> Text:
+    """Of the strict accuracy, by cluster, as the results file has it."""
+    from auscult.evaluate.outcomes import proportion
+
+    if not rows:
+        return _cell("")
+    low, high = proportion(rows)["interval"]
+    return _cell(f"{low * 100:.1f} to {high * 100:.1f}")
 
 
 def _parity_table(parity: Parity) -> Table:
     from auscult.evaluate.scoring import disagreements
 
     own = next(iter(parity.scores.values()))
-    drawn = _columns("rule", "official", "strict, all rows", "unread", f"differs from {own.rule}")
+    drawn = outcomes.columns("rule", "official", "strict, all rows", "unread", f"differs from {own.rule}")
     for rule, scored in parity.scores.items():
         official, strict = scored.totals
-        cells = list(_line(rule, official, strict))[:3]
-        drawn.add_row(*cells, _cell(_share(_unread(scored), official.n)), _cell(f"{disagreements(own, scored)} rows"))
+        drawn.add_row(
+            *_line(rule, official, strict),
+            _cell(_share(_unread(scored), official.n)),
+            _cell(f"{disagreements(own, scored)} rows"),
+        )
     return drawn
 
 
@@ -222,16 +295,6 @@ def _unread(scored: Scored) -> int:
 
 def _share(count: int, rows: int) -> str:
     return f"{count:,} of {rows:,} ({count / rows:.2%})" if rows else "0 of 0"
-
-
-def _columns(*names: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        drawn.add_column(_cell(name), justify="right" if name != names[0] else "left")
-    return drawn
 
 
 def _cell(words: str, style: str = "") -> Text:

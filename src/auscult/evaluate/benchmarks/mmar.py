@@ -1,5 +1,7 @@
 """MMAR: 1,000 questions about speech, sounds, music and their mixtures in videos (Ma et al., arXiv 2505.13032).
 
+What its reasoning is worth by MMAR-Rubrics, a judge says: `evaluate/rubrics.py`.
+
 Rows are grouped by the video that their clip was cut from (the id without its time span): 911 videos. Kept as
 published: four rows have an empty option, and the language of 320 clips is none.
 """
@@ -27,6 +29,9 @@ class Benchmark(benchmark.Benchmark):
     title: ClassVar[str] = "MMAR"
     source: ClassVar[str] = "https://github.com/ddlBoJack/MMAR"
     official: ClassVar[str] = "python code/evaluation.py --input INPUT_JSONL_PATH"
+    judges: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"rubrics": "python code/evaluation_rubrics.py --input INPUT_JSONL_PATH"}
+    )
     size: ClassVar[int | None] = 1000
     breakdowns: ClassVar[tuple[Breakdown, ...]] = (
         Breakdown(

@@ -1,10 +1,18 @@
-"""VoiceBench's spoken multiple choice: `openbookqa` (455 questions) and `mmsu` (3,074) (Chen et al., arXiv 2410.17196).
+"""VoiceBench (Chen et al., arXiv 2410.17196): spoken multiple choice, and what a judge scores.
 
-The official file is the output of its `main.py`: JSON lines with `prompt`, `reference` (a letter) and `response`,
-without ids, so the place in the file is the id. Options are read from the prompt where it lists them; else the letters
-A to D are the options.
+The official file is the output of its `main.py`: JSON lines with `prompt`, `response` and, where there is one,
+`reference`, without ids, so the place in the file is the id. Its README and api_judge.py
+(github.com/MatthewCYM/VoiceBench, 5338154) say how each subset is scored:
 
-Not there: `ifeval` (it would need a kept library of its instructions), and the open subsets, which need a judge.
+    openbookqa, mmsu                       455 and 3,074 questions; a letter, found by `voicebench_mcq`
+    alpacaeval, commoneval, wildvoice      no reference: `open`, a judge's grade from 1 to 5
+    sd-qa                                  a reference: `binary`, a judge's yes or no
+
+Its judge, gpt-4o-mini, is asked three times at temperature 0.5 and top_p 0.95, and the mean counts, for sd-qa the
+majority: here `--raters 3 --judge.extra '{temperature: 0.5, top_p: 0.95}'`. Options of multiple choice are read from
+the prompt where it lists them; else the letters A to D are the options.
+
+`ifeval` is a benchmark of its own here. Not there: bbh, advbench and mtbench, which have rules of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from auscult.core.errors import DataError
@@ -26,10 +35,16 @@ from auscult.evaluate.benchmark import Breakdown, asked, text
 class Benchmark(benchmark.Benchmark):
     """Rows of openbookqa or mmsu as JSON lines."""
 
-    title: ClassVar[str] = "VoiceBench multiple choice"
+    title: ClassVar[str] = "VoiceBench"
     source: ClassVar[str] = "https://github.com/MatthewCYM/VoiceBench"
     official: ClassVar[str] = "python evaluate.py --src_file FILE --evaluator mcq"
     scorer: ClassVar[str] = "voicebench_mcq"
+    judges: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            rule: f"python api_judge.py --src_file FILE && python evaluate.py --src_file result-FILE --evaluator {name}"
+            for rule, name in {"open": "open", "binary": "qa"}.items()
+        }
+    )
     gold_keys: ClassVar[tuple[str, ...]] = ("prompt", "reference")
     breakdowns: ClassVar[tuple[Breakdown, ...]] = (Breakdown("Domain-wise", "domain"),)
 
@@ -39,18 +54,27 @@ class Benchmark(benchmark.Benchmark):
 
     def sample(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
         """One spoken question with its options."""
-        if "instruction_id_list" in row:
-            raise DataError(f"{where}: a row of ifeval, which is not scored here; use VoiceBench's own evaluator")
-        question, choices = mcq.pull_choices(text(row, "prompt", where))
-        letter = text(row, "reference", where).strip()
-        choices = choices or tuple("ABCD")
-        place = ascii_uppercase.find(letter) if len(letter) == 1 else -1
-        if not 0 <= place < len(choices):
+        found = self.judged(row, where, name)
+        if not found.choices:
             raise DataError(
-                f"{where}: `reference` is {letter[:40]!r} instead of a letter; only the subsets openbookqa and mmsu "
-                "are multiple choice"
+                f"{where}: `reference` is {str(row.get('reference'))[:40]!r} instead of a letter; only the subsets "
+                "openbookqa and mmsu are multiple choice, the others are a judge's: --scorer open or binary"
             )
+        return found
+
+    def judged(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
+        """The same; without a letter of an option as reference an open question, and without any it has no answer."""
+        if "instruction_id_list" in row:
+            raise DataError(f"{where}: a row of ifeval, a benchmark of its own; auscult score ifeval")
+        question, choices = mcq.pull_choices(text(row, "prompt", where))
+        answer = None if row.get("reference") is None else text(row, "reference", where).strip()
+        options = choices or tuple("ABCD")
+        place = ascii_uppercase.find(answer) if answer is not None and len(answer) == 1 else -1
+        if 0 <= place < len(options):
+            choices, answer = options, options[place]
+        else:
+            question, choices = text(row, "prompt", where), ()
         audio = row.get("audio")
         media = [rows.audio(audio, where, self.folder())] if isinstance(audio, str) else []
         tags = {"domain": row.get("domain") or row.get("subject")}
-        return asked(name, media, question, choices, choices[place], name, tags)
+        return asked(name, media, question, choices, answer, name, tags)

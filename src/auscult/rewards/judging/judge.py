@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from auscult.core.endpoint import (
     Answer,
@@ -73,6 +74,8 @@ class Judgement:
     """Of all requests for it, whenever they were made, as the server counted them."""
     reply_tokens: int
     """Of all answers to them."""
+    url: str | None
+    """The server that was asked, without user, password and query; None in a cache that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +147,12 @@ class Judge:
             sum(judgement.reply_tokens for judgement in judgements),
         )
 
-    def described(self) -> dict[str, Any]:
-        """What a results file says of the judge."""
+    def described(self, said: Sequence[Judgement]) -> dict[str, Any]:
+        """What a results file says of the judge that said this; `urls` are those that were asked, also in a replay."""
         options = self.options
         return {
             "model": options.model,
+            "urls": sorted({judgement.url for judgement in said if judgement.url is not None}),
             "prompt": self.prompt.name,
             "prompt_sha256": self.prompt.sha256,
             "temperature": options.extra.get("temperature", 0),
@@ -235,6 +239,7 @@ class Judge:
             "name": call.name,
             "rater": call.rater,
             "model": self.options.model,
+            "url": _public(self.options.url),
             "prompt": self.prompt.name,
             "prompt_sha256": self.prompt.sha256,
             "requests": 0,
@@ -249,11 +254,10 @@ class Judge:
         if row is None:
             failed: Row = self.journal.failure(key) or {"problem": "not_sent", "detail": ""}
             tokens = failed.get("prompt_tokens", 0), failed.get("reply_tokens", 0)
-            return Judgement(None, failed["detail"], failed["problem"], *tokens)
+            return Judgement(None, failed["detail"], failed["problem"], *tokens, failed.get("url"))
         value, problem = read_judgement(row["text"], schema)
-        return Judgement(
-            value, row["text"], problem and problem.partition(":")[0], row["prompt_tokens"], row["reply_tokens"]
-        )
+        tokens = row["prompt_tokens"], row["reply_tokens"]
+        return Judgement(value, row["text"], problem and problem.partition(":")[0], *tokens, row.get("url"))
 
     def _check_offline(self, absent: Mapping[str, Call]) -> None:
         if absent:
@@ -279,6 +283,12 @@ class Judge:
         if prompt_price is not None and reply_price is not None:
             money = (prompt_tokens * prompt_price + reply_tokens * reply_price) / 1e6
         return Cost(judgements, failed, prompt_tokens, reply_tokens, money)
+
+
+def _public(url: str) -> str:
+    """The address as it may be told: without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _said(body: Mapping[str, Any], schema: Schema) -> tuple[str, str | None]:
