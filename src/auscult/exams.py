@@ -200,12 +200,15 @@ def _results(
         "prompt": prompt_of(heard.prompt),
         "votes": exam.votes,
         "failed": dict(Counter(row["problem"] for row in heard.failures(journal))),
+        "figures": exam.benchmark.figures(samples, rows),
         "scorers": {rule: proportion(rows), OURS: _ours(heard, journal)},
     }
 
 
 def _ours(sitting: Sitting, journal: Journal) -> dict[str, Any] | None:
     """The score by our own rule; None where it cannot be had, as where an answer is none of the options."""
+    if sitting.verbatim:
+        return None
     try:
         return proportion(sitting.outcomes(journal, scoring.scorer(OURS)))
     except DataError:

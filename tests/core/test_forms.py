@@ -231,3 +231,33 @@ def test_a_megabyte_of_tags_is_parsed_in_linear_time(flood: str) -> None:
             began = time.process_time()
             shape.parse(reply, PETS)
             assert time.process_time() - began < 2, f"{shape.name}: a scan that is not linear takes minutes"
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "answer"),
+    [
+        ("label", ' "A *title*." \n', ' "A *title*." \n'),
+        ("label", '<think>so</think>\n\n"It is 5."', '"It is 5."'),
+        ("think", '<think>so</think><answer>\n"It is 5."\n</answer>', '"It is 5."'),
+        ("answer_line", 'so\nANSWER: "It is 5."', '"It is 5."'),
+        ("label", '""', '""'),
+        ("label", r"\boxed{1} \boxed{2}", r"\boxed{1} \boxed{2}"),
+    ],
+)
+def test_a_verbatim_answer_keeps_its_wrapping(name, reply, answer):
+    assert form(name).parse(reply, verbatim=True).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("label", " "),
+        ("label", "<think>so"),
+        ("label", "<think>so</think> "),
+        ("think", "5"),
+        ("think", "<answer> </answer>"),
+    ],
+)
+def test_a_verbatim_answer_that_is_not_there_has_the_same_problem(name, reply):
+    verbatim = form(name).parse(reply, verbatim=True)
+    assert (verbatim.answer, verbatim.problem) == (None, form(name).parse(reply).problem)

@@ -132,7 +132,7 @@ def test_what_a_rule_reads(rule: str, reply: str, read: str | None):
     assert (verdict.parsed.problem is None) is (read is not None)
 
 
-@pytest.mark.parametrize("rule", scoring.SCORERS.names())
+@pytest.mark.parametrize("rule", sorted({*scoring.SCORERS.names()} - {"ifeval"}))  # that has questions of its own
 @given(reply=st.text(max_size=60))
 def test_a_rule_says_the_same_twice_and_never_rewards_nothing(rule: str, reply: str):
     score: Callable[[str, Sample], Verdict] = scoring.scorer(rule)

@@ -195,7 +195,7 @@ def test_a_rule_that_does_not_fit_is_said_and_left_out(tmp_path: Path):
         "exact": 1,
         "string_match": 1,
     }
-    assert set(parity.unfit) == {"letter", "vlmeval", "voicebench_mcq"}
+    assert set(parity.unfit) == {"ifeval", "letter", "vlmeval", "voicebench_mcq"}
 
 
 def test_a_row_that_answers_another_version_is_named(tmp_path: Path):

@@ -101,7 +101,11 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
 
     if (Path(what) / "config.yaml").is_file():
         return read_yaml(Path(what) / "config.yaml")
+    from auscult.evaluate.benchmark import find
+
     values: dict[str, Any] = {"benchmark": {"name": what}}
+    if find(what).verbatim:  # an instruction of ours would be one more to keep
+        values["wording"] = {"form": "label", "instruction": False}
     if "server.url" in overrides and "server.model" not in overrides:
         values["server"] = {"model": "auto"}
     path = overrides.get("model.path")

@@ -82,8 +82,9 @@ class Form:
             places.append(semantic.strip().join(self.semantic))
         return self.between.join([*places, opening + answer + closing])
 
-    def parse(self, text: str, choices: Sequence[str] = ()) -> Parsed:
-        """Read a reply; with `choices` the answer is the text of one of them.
+    def parse(self, text: str, choices: Sequence[str] = (), *, verbatim: bool = False) -> Parsed:
+        """Read a reply; with `choices` the answer is the text of one of them; with `verbatim` it is what stands in its
+        place to the letter, wrapping and all, white space around the place aside.
 
         Problems: `empty`, `unclosed_thinking`, `no_answer`, `several_answers`, `not_a_choice`.
         """
@@ -95,7 +96,8 @@ class Form:
         body, before = self._find(outside)
         if body is None:
             return Parsed(None, "no_answer", thought)
-        read = read_answer(body, choices)
+        whole = body if body == text else body.strip()
+        read = Parsed(whole) if verbatim and whole.strip() else read_answer(body, choices)
         well_formed = read.problem != "empty" and self._keeps_to(text.strip())
         return replace(read, thought=thought or before, well_formed=well_formed)
 

@@ -56,6 +56,8 @@ class Benchmark(ABC):
     """The command that computes the official score; empty where nothing is published."""
     scorer: ClassVar[str] = "string_match"
     """The rule of the official score."""
+    verbatim: ClassVar[bool] = False
+    """Whether the rule judges every letter of an answer: then no wrapping is peeled off, and no other rule fits."""
     size: ClassVar[int | None] = None
     """How many questions it has; None when that depends on the file."""
     versions: ClassVar[Mapping[str, str]] = MappingProxyType({})

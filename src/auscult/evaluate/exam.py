@@ -107,6 +107,7 @@ class Exam:
                     sampling=self.evaluate.sampling,
                     seed=derive(self.seed, "exam", prompt, condition),
                     who=who,
+                    verbatim=self.benchmark.verbatim,
                 )
 
 
@@ -172,6 +173,8 @@ class Sitting:
     """Of the draws."""
     who: str
     """Stands for the weights that answer."""
+    verbatim: bool = False
+    """Whether answers are read as they were written."""
 
     def key(self, sample: Sample, draw: int) -> str:
         """Hash of all that an answer depends on."""
@@ -211,7 +214,8 @@ class Sitting:
         """The reply that counts, and what it says; None when there is none."""
         rows = [journal.answer(self.key(sample, draw)) for draw in range(self.draws)]
         texts = [str(row["text"]) for row in rows if row is not None]
-        readings = [form(self.wording.form).parse(text, sample.choices) for text in texts]
+        shape = form(self.wording.form)
+        readings = [shape.parse(text, sample.choices, verbatim=self.verbatim) for text in texts]
         chosen = vote(readings)
         return (texts[chosen], readings[chosen]) if readings else None
 

@@ -217,7 +217,7 @@ def parity(work: Work) -> Parity:
     own = work.benchmark.scorer
     scores = {own: score(work, own)}
     unfit: dict[str, str] = {}
-    for rule in SCORERS.names():
+    for rule in () if work.benchmark.verbatim else SCORERS.names():
         try:
             scores.setdefault(rule, score(work, rule))
         except DataError as problem:
