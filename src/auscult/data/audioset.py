@@ -37,6 +37,18 @@ EMBEDDING = "audio_embedding"
 """The feature list of frames."""
 CLASSES = 527
 """Labels there are."""
+REGIONS = ("us", "eu", "asia")
+"""Where Google keeps a copy."""
+HOME = "https://storage.googleapis.com/{region}_audioset/youtube_corpus/v1"
+"""Address of a copy."""
+FILES = (
+    "csv/class_labels_indices.csv",
+    "csv/eval_segments.csv",
+    "csv/balanced_train_segments.csv",
+    "csv/unbalanced_train_segments.csv",
+    "features/features.tar.gz",
+)
+"""What is published there: names of labels, lists of segments, and 2.4 GB of records."""
 PUBLISHED = {"bal_train": 22_176, "eval": 20_383, "unbal_train": 2_042_985}
 """Clips of the published folders of records."""
 
