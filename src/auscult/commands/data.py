@@ -26,6 +26,10 @@ USAGES = {
 
 def run(command: str, arguments: list[str]) -> int:
     """Checks or compares data; its exit code is 2 where something is wrong, or leaks."""
+    if arguments[:1] == ["audioset"]:
+        from auscult.commands import audioset
+
+        return audioset.run(command, arguments[1:])
     verb = next((word for word in arguments if word in USAGES), None)
     if verb is None and (set(HELP) & set(arguments)):
         print("\n".join(_parser(command, name).format_help() for name in USAGES))
