@@ -120,3 +120,24 @@ def test_help_names_the_benchmarks_and_the_rules(capsys: pytest.CaptureFixture[s
     assert code == 0
     assert "voicebench_mcq" in said
     assert "vqarad" in said
+
+
+def test_the_printed_interval_is_the_results_own_and_knows_of_clusters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Forty questions about four clips, two of which the model hears: four observations rather than forty."""
+    rows = [{"id": str(n), **ROW, "audio_id": f"{n % 4}.wav"} for n in range(40)]
+    given = [{"id": row["id"], "model_output": "dog" if n % 4 < 2 else "a cat"} for n, row in enumerate(rows)]
+    (tmp_path / "gold.json").write_text(json.dumps(rows))
+    (tmp_path / "p.json").write_text(json.dumps(given))
+    files = tmp_path / "p.json", "--gold", tmp_path / "gold.json", "--out", tmp_path / "out"
+    low, high = json.loads(score(capsys, "mmau", *files, "--json")[1])["interval"]
+    lines = [" ".join(line.split()) for line in score(capsys, "mmau", *files)[1].splitlines()]
+    told = f"50.00% over 40 samples 50.00% over 40 {low * 100:.1f} to {high * 100:.1f}"
+    assert {line for line in lines if line.endswith(told)} == {
+        f"Total accuracy {told}",
+        f"easy {told}",
+        f"[red] {told}",
+        f"sound {told}",
+    }
+    assert high - low > 0.6, "Wilson's interval of forty independent rows has a width of 0.3"

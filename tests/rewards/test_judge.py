@@ -228,14 +228,15 @@ def test_cost_is_told_before_and_after_and_a_replay_repeats_it(make, judge_serve
     assert (before.judgements, before.reply_tokens) == (4, 200)
     assert before.prompt_tokens == pytest.approx(sum(len(call.message) for call in calls) / 4, abs=4)
     judge_server.faults = ["nonsense"]
-    after = judge.cost(judge.ask(calls))
+    judge.ask(calls)
+    after = judge.cost([*calls, *calls])  # equal ones are paid once
     assert (after.prompt_tokens, after.reply_tokens, after.failed) == (500, 50, 0)  # the vain request was paid, too
     assert after.money == pytest.approx((500 * 2 + 50 * 10) / 1e6)
     assert told == [(n, 4) for n in (1, 2, 3, 4)]
     assert judge.estimate(calls).judgements == 0
     replay = make(offline=True, prompt_price=2.0, reply_price=10.0, reply_tokens=50)
-    assert replay.cost(replay.ask(calls)) == after
-    assert make().cost(make(reply_tokens=50).ask(calls)).money is None
+    assert replay.cost(calls) == after
+    assert make(reply_tokens=50).cost(calls).money is None
 
 
 def test_a_budget_stops_the_judge_and_what_has_arrived_stays(make, judge_server):

@@ -213,12 +213,13 @@ class Judged:
 def score(docket: Docket, judge: Judge) -> Judged:
     """The docket's score by a judge. Raises what `Judge.ask` does; what was said stays in the judge's cache, and the
     same call asks for the rest."""
-    said = judge.ask(docket.calls(judge))
+    calls = docket.calls(judge)
+    said = judge.ask(calls)
     given = iter(said)
     rows = [
         _rating(put, docket, [next(given) for _ in range(docket.raters if put.fields else 0)]) for put in docket.puts
     ]
-    return Judged(docket, tuple(rows), judge.described(said), judge.cost(said))
+    return Judged(docket, tuple(rows), judge.described(said), judge.cost(calls))
 
 
 def graded(work: Work, rule: str, prompt: Prompt, raters: int = 1) -> Docket:

@@ -10,8 +10,9 @@ official score leaves out, as the script does, questions of which a rater failed
 reasoning.
 
 The rule and the aggregation are the official ones, the wording of the shipped prompt is ours: for the official wording
-put it into a text file and name that. The script warns of texts of 10,000 characters or more and judges them all the
-same; here they are counted. It takes true for 1 where a judge writes that; here such an answer breaks its schema.
+put it into a text file, its system message too, and name that (--prompt FILE). The script warns of texts of 10,000
+characters or more and judges them all the same; here they are counted. It takes true for 1 where a judge writes that;
+here such an answer breaks its schema.
 
 Source: code/evaluation_rubrics.py of github.com/ddlBoJack/MMAR (3bce090); arXiv 2602.14224.
 """
@@ -35,7 +36,9 @@ from auscult.rewards.judging.grading import Scale
 from auscult.rewards.judging.schema import Schema
 
 RATERS = 5
+"""Of the official script."""
 SCALE = Scale(0, 1, 100.0)
+"""Of a question: the share of the points."""
 LONG = 10_000
 """Characters from which on the challenge calls a text too long."""
 

@@ -1,13 +1,14 @@
 """Grades on a scale: the judge gives a reason and one whole number.
 
     reference   0 to 5 against a reference answer; AudioBench's judge, whose table shows the mean x 20
-    binary      0 or 1 against a reference answer; AudioBench's binary judge, whose table shows the mean x 100
+    binary      0 or 1 against a reference answer; AudioBench's binary judge, whose table shows the mean x 100, and
+                VoiceBench's of sd-qa
     open        1 to 5 for a reply to a spoken request; VoiceBench's open questions, whose table shows the mean
 
 What is measured is theirs, the wording of the prompts is ours: a result is comparable with results that carry the same
 prompt's hash, and with a benchmark's published ones only as far as the judges think alike. Where the originals depart:
 AudioBench's counts an answer of its judge that it cannot read as 0 (here the row fails and is counted); VoiceBench asks
-gpt-4o-mini three times at temperature 0.5 and takes the mean (here once at temperature 0).
+gpt-4o-mini three times at temperature 0.5 and takes the mean (here once at temperature 0, unless the caller says so).
 
 Sources: AudioLLMs/AudioBench, src/dataset_src/eval_methods/eval_llama3_70b.py; MatthewCYM/VoiceBench, api_judge.py and
 src/evaluator/open.py.

@@ -138,8 +138,10 @@ class Judge:
         prompts = sum(-(-len(call.message.encode()) // BYTES_PER_TOKEN) for call in missing)
         return self._priced(len(missing), 0, prompts, len(missing) * self.options.reply_tokens)
 
-    def cost(self, judgements: Sequence[Judgement]) -> Cost:
-        """What these judgements cost when they were made, which a replay repeats."""
+    def cost(self, calls: Sequence[Call]) -> Cost:
+        """What the judgements of these calls cost when they were made, which a replay repeats; equal ones cost once."""
+        keyed = {self._key(call): call for call in calls}
+        judgements = [self._judgement(key, call.schema) for key, call in keyed.items()]
         return self._priced(
             len(judgements),
             sum(judgement.problem is not None for judgement in judgements),

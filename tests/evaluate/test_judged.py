@@ -1,0 +1,90 @@
+"""What the grades of a judge come to, whatever they are."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auscult.core.types import Parsed
+from auscult.evaluate.judged import NO_PREDICTION, Docket, Judged, Rating, agreed, majority
+from auscult.rewards.judging.agreement import agreement
+from auscult.rewards.judging.grading import SCALES
+from auscult.rewards.judging.judge import Cost
+
+
+def rating(n: int, grade: float | None, *, group: str = "", absent: bool = False) -> Rating:
+    """A row with this grade; None is a failed judgement."""
+    said: tuple[tuple[float, ...] | None, ...] = (None if grade is None else (grade,),)
+    parsed = Parsed(None, NO_PREDICTION) if absent else Parsed("so")
+    failed = "timeout" if grade is None else None
+    return Rating(str(n), "?", "", "so", parsed, None, group or str(n), {}, grade, (grade,), said, ("",), failed)
+
+
+def judged(rule: str, rows: list[Rating]) -> Judged:
+    docket = Docket(rule, SCALES[rule], (), 1, fmean)
+    return Judged(docket, tuple(rows), {}, Cost(len(rows), 0, 0, 0, None))
+
+
+@st.composite
+def graded(draw: st.DrawFn) -> Judged:
+    rule = draw(st.sampled_from(sorted(SCALES)))
+    scale = SCALES[rule]
+    grades = st.none() | st.integers(scale.lowest, scale.highest).map(float)
+    rows = draw(st.lists(st.tuples(grades, st.sampled_from("abc"), st.booleans()), min_size=1, max_size=12))
+    return judged(
+        rule,
+        [
+            rating(n, float(scale.lowest) if absent else grade, group=group, absent=absent)
+            for n, (grade, group, absent) in enumerate(rows)
+        ],
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(graded(), st.randoms(use_true_random=False))
+def test_a_failed_row_is_bounded_and_never_a_zero(found: Judged, random):
+    scale, figures = found.docket.scale, found.summary(found.rows)
+    low, high = figures["between"]
+    assert scale.points * scale.lowest - 1e-9 <= low <= high <= scale.points * scale.highest + 1e-9
+    assert (figures["score"] is None) == (figures["failed"] > 0)
+    if not figures["failed"]:
+        assert figures["score"] == pytest.approx(low) == pytest.approx(high)
+    given_ = [row.grade for row in found.rows if row.grade is not None and row.parsed.problem != NO_PREDICTION]
+    assert figures["official_n"] == len(given_)
+    assert figures["official"] == (pytest.approx(scale.points * fmean(given_)) if given_ else None)
+    assert figures["official_n"] + figures["failed"] + figures["no_prediction"] == figures["n"] == len(found.rows)
+    known = [row.grade for row in found.rows if row.grade is not None]
+    if not known:
+        assert figures["interval"] is None
+        return
+    below, above = figures["interval"]
+    assert scale.points * scale.lowest - 1e-9 <= below < above <= scale.points * scale.highest + 1e-9
+    assert below - 1e-9 <= scale.points * fmean(known) <= above + 1e-9
+    mixed = list(found.rows)
+    random.shuffle(mixed)
+    assert found.summary(mixed)["interval"] == pytest.approx(figures["interval"])
+
+
+def test_rows_of_one_clip_tell_less_than_as_many_of_their_own():
+    grades = [1.0, 2.0, 4.0, 5.0] * 10
+    apart = judged("open", [rating(n, grade) for n, grade in enumerate(grades)])
+    alike = judged("open", [rating(n, grade, group=str(grade)) for n, grade in enumerate(grades)])
+    (a, b), (c, d) = apart.summary(apart.rows)["interval"], alike.summary(alike.rows)["interval"]
+    assert d - c > 2 * (b - a)
+
+
+@pytest.mark.parametrize(
+    ("votes", "verdict"), [([1], 1), ([0, 1, 1], 1), ([0, 0, 1], 0), ([0, 1], 0), ([1, 1, 0, 0], 0)]
+)
+def test_more_than_half_must_say_yes(votes: list[float], verdict: int):
+    assert majority(votes) == verdict
+
+
+def test_a_score_that_one_judge_lacks_is_left_out_and_counted():
+    one = judged("open", [rating(n, grade) for n, grade in enumerate([1, 2, None, 4, 5])])
+    other = judged("open", [rating(n, grade) for n, grade in enumerate([1, 3, 3, None, 5])])
+    assert agreed(one, other) == agreement([1, 2, None, 4, 5], [1, 3, 3, None, 5])
+    assert agreed(one, other).ungraded == 2
