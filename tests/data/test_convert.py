@@ -65,7 +65,9 @@ BALANCED, EVAL = [0, 1, 2, 10, 11, 12, 13], [100, 101, 102, 110, 111, 112, 113]
 
 
 def test_each_folder_becomes_a_frame_set(published: Path, tmp_path: Path):
-    balanced, held = convert(published, tmp_path / "out")
+    told: list[tuple[str, int, int]] = []
+    balanced, held = convert(published, tmp_path / "out", tell=lambda *said: told.append(said[:3]))
+    assert told == [("files of records", done, 4) for done in (1, 2, 3, 4)]
     assert (balanced.path, balanced.clips, balanced.dropped, balanced.published) == (
         tmp_path / "out/bal_train",
         7,
@@ -83,15 +85,8 @@ def test_each_folder_becomes_a_frame_set(published: Path, tmp_path: Path):
 def test_the_archive_is_read_without_unpacking_it(published: Path, tmp_path: Path):
     archive(published, tmp_path / "records" / "features.tar.gz")
     before = sorted(tmp_path.rglob("*"))
-    told: list[tuple[str, int, int]] = []
-    (held,) = convert(
-        tmp_path / "records",
-        tmp_path / "out",
-        only=["eval"],
-        tell=lambda what, done, total, _: told.append((what, done, total)),
-    )
+    (held,) = convert(tmp_path / "records", tmp_path / "out", only=["eval"])
     assert same(FrameSet.open(held.path, check=True), EVAL)
-    assert len(told) == 4
     new = sorted(path.name for path in set(tmp_path.rglob("*")) - set(before))
     assert new == ["about.json", "clips.npz", "eval", "frames.npy", "out"]
 

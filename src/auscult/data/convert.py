@@ -34,6 +34,8 @@ ARCHIVE = "features.tar.gz"
 """All records, as published."""
 SUFFIX = ".tfrecord"
 """Ends the name of a file of records."""
+MB = 10**6
+"""Bytes between two words of progress."""
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
 """Is told what is done, how much of how much, and figures."""
 
@@ -141,7 +143,7 @@ def _files(source: Path, tell: Tell) -> Iterator[tuple[str, str, IO[bytes], int]
 def _archived(archive: Path, tell: Tell) -> Iterator[tuple[str, str, IO[bytes], int]]:
     """The same of an archive, without unpacking it. Raises DataError for a member that is a link, or leads elsewhere:
     of a member's name only its folder's is used, which has no separator in it."""
-    total = archive.stat().st_size
+    told, total = 0, archive.stat().st_size // MB
     with archive.open("rb") as raw, gzip.open(raw) as unzipped:
         with tarfile.open(fileobj=unzipped, mode="r|") as members:
             for member in members:
@@ -152,7 +154,9 @@ def _archived(archive: Path, tell: Tell) -> Iterator[tuple[str, str, IO[bytes], 
                 if file is None or path.is_absolute() or ".." in path.parts or not path.parent.name:
                     raise DataError(f"{archive}: {member.name!r} is no file in a folder; fetch the archive again")
                 yield path.parent.name, f"{archive}: {member.name}", file, member.size
-                tell("MB of the archive", raw.tell() // 10**6, total // 10**6, {})
+                if raw.tell() // MB > told:
+                    told = raw.tell() // MB
+                    tell("MB of the archive", told, total, {})
         while unzipped.read(1 << 20):  # to its end, where the checksum of all stands
             pass
 

@@ -36,6 +36,8 @@ AGAIN = frozenset({408, 425, 429})
 """Statuses below 500 that may pass."""
 BLOCK = 1 << 20
 """Bytes that are hashed at a time."""
+MB = 10**6
+"""Bytes between two words of progress."""
 WRONG = 2
 """How often content with a wrong hash is fetched before it is called wrong."""
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
@@ -233,8 +235,10 @@ class _Download:
                 write_json(_beside(self.path), asdict(content))
             if response.status_code != 416:
                 for block in response.iter_raw():  # as it comes: what was waited for to be more is lost in a cut
+                    before = self.have // MB
                     self.part.write(block)
-                    self.tell(f"{self.path.name}, MB", self.have // 10**6, (content.size or self.have) // 10**6, {})
+                    if self.have // MB > before:
+                        self.tell(f"{self.path.name}, MB", self.have // MB, (content.size or self.have) // MB, {})
         if content.size is not None and self.have != content.size:
             raise _Retry(f"{self.have:,} bytes came instead of {content.size:,}")
         return content
