@@ -32,6 +32,8 @@ from auscult.core.types import Frames
 Stored = Literal["uint8", "float16", "float32"]
 VERSION = 1
 """Of the layout; a folder of another one is refused."""
+ROWS = 1 << 16
+"""Rows that moments are summed over at once."""
 PART = 1 << 16
 """Rows that are counted at a time."""
 COLUMNS = ("ids", "offsets", "starts", "labels", "bounds")
@@ -147,6 +149,17 @@ class FrameSet:
     def convert(self, stored: NDArray[np.generic]) -> NDArray[np.float32]:
         """Values of stored rows."""
         return stored.astype(np.float32) * np.float32(self.about.scale) + np.float32(self.about.shift)
+
+    def moments(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of each feature over all rows [F], [F]; 1 where a feature never changes."""
+        total, squares = np.zeros((2, self.about.features))
+        for first in range(0, len(self.frames), ROWS):
+            values = self.convert(self.frames[first : first + ROWS]).astype(np.float64)
+            total += values.sum(0)
+            squares += np.square(values).sum(0)
+        mean = total / max(1, len(self.frames))
+        deviation = np.sqrt(np.maximum(squares / max(1, len(self.frames)) - np.square(mean), 0.0))
+        return mean.astype(np.float32), np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
 
     def media(self, index: int) -> Frames:
         """The clip as a sample holds it."""

@@ -96,9 +96,12 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x [C, N, D] and a mask [C, 1, 1, N] that is true where a key may be heard -> [C, N, D]."""
+    def forward(self, x: Tensor, mask: Tensor | None, queries: int | None = None) -> Tensor:
+        """x [C, N, D] and a mask [C, 1, 1, N] that is true where a key may be heard (None: everywhere) -> [C, N, D];
+        with `queries` the last so many rows only."""
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if queries is not None:
+            q, x = q[:, :, -queries:], x[:, -queries:]
         heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self._drop(self.out(heard.transpose(1, 2).flatten(2)))
         return x + self._drop(self.down(functional.gelu(self.up(self.norm_mlp(x)))))
