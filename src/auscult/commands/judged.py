@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from auscult.evaluate.benchmark import Benchmark
-    from auscult.evaluate.judged import Docket, Judged
+    from auscult.evaluate.judged import Docket, Judged, Rating
     from auscult.evaluate.predictions import Problem
     from auscult.evaluate.scoring import Work
     from auscult.rewards.judging.agreement import Agreement
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 RULES = tuple(shipped())
 """Scorers that are a judge's."""
 SECTIONS = ("judge", "second")
+HEADINGS = ("official", "right", "strict, all rows", "right", "95% interval", "failed")
+"""Of the table."""
 OWN = ("model", "prompt_price", "reply_price")
 """Settings of the first judge that the second one does not have unless they are given."""
 
@@ -212,7 +214,7 @@ def costing(cost: Cost, *, most: bool = False) -> str:
     price = "" if cost.money is None else f", price {up_to}{cost.money:.4g}"
     return (
         f"{cost.judgements:,} judgements{failed}: {about}{cost.prompt_tokens:,} tokens of prompts, "
-        f"{up_to}{cost.reply_tokens:,} of answers{price}"
+        f"{up_to}{cost.reply_tokens:,} of answers{price}{', repetitions aside' if most else ''}"
     )
 
 
@@ -226,16 +228,27 @@ def heading(told: Told) -> str:
 
 
 def table(told: Told, work: Work) -> Table:
-    """The score by the benchmark's breakdowns."""
+    """The score by the benchmark's breakdowns; `right` is the accuracy beside it, where replies are right or wrong."""
     from rich.text import Text
 
     score = told.score
-    drawn = outcomes.columns("", "official", "strict, all rows", "95% interval", "accuracy", "failed")
+    total = score.summary(score.rows)
+    hidden = {"right": "accuracy" not in total, "failed": not total["failed"]}
+    headings = [name for name in HEADINGS if not hidden.get(name)]
+    drawn = outcomes.columns("", *headings)
+
+    def add(name: str, rows: Sequence[Rating], style: str = "") -> None:
+        cells = zip(HEADINGS, _cells(score.summary(rows)), strict=True)
+        shown = [cell for heading, cell in cells if heading in headings]
+        drawn.add_row(*(Text(cell, style=style) for cell in (name, *shown)))
+
     for breakdown in work.benchmark.breakdowns_of(work.samples):
-        drawn.add_row(Text(f"{breakdown.title} score", style="bold"))
-        for value, rows in score.sorted(breakdown.tag).items():
-            drawn.add_row(*(Text(cell) for cell in _cells(value, score.summary(rows))))
-    drawn.add_row(*(Text(cell, style="bold") for cell in _cells("Total score", score.summary(score.rows))))
+        lines = score.sorted(breakdown.tag)
+        if lines:
+            drawn.add_row(Text(f"{breakdown.title} score", style="bold"))
+        for value, rows in lines.items():
+            add(value, rows)
+    add("Total score", score.rows, "bold")
     return drawn
 
 
@@ -268,14 +281,16 @@ def words(told: Told) -> Iterator[str]:
         )
 
 
-def _cells(name: str, figures: dict[str, Any]) -> Iterator[str]:
-    interval = figures["interval"]
-    yield name
+def _cells(figures: dict[str, Any]) -> Iterator[str]:
+    """One for each of HEADINGS."""
+    interval, right = figures["interval"], (figures.get("official_accuracy"), figures.get("accuracy"))
+    official, strict = ("" if share is None else f"{share:.2%}" for share in right)
     yield f"{_number(figures['official'])} over {figures['official_n']:,} samples"
+    yield official
     yield f"{_number(figures['score'])} over {figures['n']:,}"
+    yield strict
     yield "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
-    yield f"{figures['accuracy']:.2%}" if "accuracy" in figures else ""
-    yield f"{figures['failed']:,}" if figures["failed"] else ""
+    yield f"{figures['failed']:,}"
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -293,7 +308,4 @@ def _identity(options: Judging) -> tuple[Any, ...]:
 
 def complain(told: Told) -> None:
     """Says on stderr that rows have no grade."""
-    print(
-        f"auscult: {told.failed:,} rows have no grade; the same command asks for them again",
-        file=sys.stderr,
-    )
+    print(f"auscult: rows without a grade: {told.failed:,}; the same command asks for them again", file=sys.stderr)

@@ -165,22 +165,22 @@ class Judged:
         """Rows without a grade, by why."""
         return Counter(row.failed for row in self.rows if row.failed is not None)
 
-    def sorted(self, tag: str, first: Sequence[str] = ()) -> dict[str, list[Rating]]:
-        """The rows by their value of a tag, those without it left out; the values `first` lead, even without rows."""
-        found: dict[str, list[Rating]] = {value: [] for value in first}
+    def sorted(self, tag: str) -> dict[str, list[Rating]]:
+        """The rows by their value of a tag, as values occur; those without it are left out."""
+        found: dict[str, list[Rating]] = {}
         for row in self.rows:
             if tag in row.tags:
                 found.setdefault(row.tags[tag], []).append(row)
         return found
 
     def summary(self, rows: Sequence[Rating]) -> dict[str, Any]:
-        """The figures of some rows, in points, as the benchmark's table shows them; None where there is none.
-
-        `interval` (95 %) is that of the mean over all rows that have a grade.
-        """
+        """The figures of some rows, at least one, in points, as the benchmark's table shows them; None for what cannot
+        be told. `interval` (95 %) is that of the mean over all rows that have a grade; accuracies are shares of the
+        same rows as the scores, there where a reply is right or wrong."""
         scale = self.docket.scale
         grades = [row.grade for row in rows if row.grade is not None]
-        official = [row.grade for row in rows if row.grade is not None and row.parsed.problem != NO_PREDICTION]
+        counted = [row for row in rows if row.grade is not None and row.parsed.problem != NO_PREDICTION]
+        official = [row.grade for row in counted if row.grade is not None]
         n, failed, points = len(rows), len(rows) - len(grades), scale.points
         right = [row.correct for row in rows]
         figures = {
@@ -193,7 +193,10 @@ class Judged:
             "no_prediction": sum(row.parsed.problem == NO_PREDICTION for row in rows),
             "failed": failed,
         }
-        return figures if None in right else {**figures, "accuracy": sum(map(bool, right)) / n}
+        if None in right:
+            return figures
+        share = sum(bool(row.correct) for row in counted) / len(counted) if counted else None
+        return {**figures, "accuracy": sum(map(bool, right)) / n, "official_accuracy": share}
 
     def _interval(self, rows: Sequence[Rating]) -> Interval:
         """Of the mean in points: Wilson's for shares of 0 and 1 (and where nothing differs, as it has a width there),
