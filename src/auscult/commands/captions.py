@@ -46,20 +46,29 @@ def run(command: str, arguments: list[str]) -> int:
 
 def score(arguments: list[str]) -> int:
     """Scores a file of captions; `arguments` are those after `auscult score captions`."""
-    parser = Parser("score", "captions FILE [--out DIR] [--json]")
+    parser = Parser("score", "captions FILE [--clap MODEL [--media DIR]] [--out DIR] [--json]")
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="CSV (caption_predicted, caption_1 ...) or JSON lines (prediction, references)",
+        help="CSV (caption_predicted, caption_1 ...) or JSON lines (prediction, references); audio for --clap",
     )
+    parser.add_argument(
+        "--clap", metavar="MODEL", help="a saved CLAP or a hub id: also how well captions fit their recordings"
+    )
+    parser.add_argument("--media", metavar="DIR", help="folder of the recordings (default: the file's own)")
     parser.add_argument("--out", metavar="DIR", help="folder for results and scores of each caption (default: none)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if parser.helped(arguments):
         return 0
     known = parser.parse_args(arguments)
+    from auscult.commands.output import quiet
     from auscult.evaluate import captions
+    from auscult.rewards.clap import load
 
-    scored = captions.score(captions.read_captions(Path(known.file)))
+    scored = captions.score(captions.read_captions(Path(known.file), Path(known.media) if known.media else None))
+    if known.clap:
+        quiet()
+        scored = captions.listened(scored, load(known.clap, "auto"))
     if known.out:
         _write(scored, Path(known.out), known.file)
     if known.json:
@@ -84,11 +93,9 @@ def _show(scored: Scored) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from auscult.evaluate.captions import METRICS
-
     table = Table("metric", "score", box=box.SIMPLE_HEAD, pad_edge=False)
     table.columns[1].justify = "right"
-    for name, variant in METRICS.items():
+    for name, variant in scored.variants.items():
         value = scored.corpus[name]
         table.add_row(variant, "not computed" if value is None else f"{value:.4f}")
     console = Console()

@@ -4,6 +4,9 @@ A file is CSV with the columns `caption_predicted` and `caption_1`, `caption_2` 
 JSON lines with `prediction` and `references`. Every row counts: a row without a prediction scores 0 and is counted as
 empty, a row without a reference is refused, because no score could be computed. CIDEr-D takes its document frequencies
 from the references of the file, as published tables do; with a single row it has no weights and is None.
+
+A CLAP, where one is given, listens to the recordings (`audio`) and needs no references. METEOR and SPICE are not there:
+both are Java programs with word lists of their own, and a likeness of them would be another metric.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from auscult.core.errors import DataError
+from auscult.core.types import Audio
 from auscult.data import jsonl, rows
 from auscult.rewards.captioning.bleu import Matches, References
 from auscult.rewards.captioning.cider import Vector, cider_d
 from auscult.rewards.captioning.frequencies import Frequencies
 from auscult.rewards.captioning.rouge import Reference, rouge_l
 from auscult.rewards.captioning.tokens import TOKENIZER, tokenize
+from auscult.rewards.clap import Clap
 
 METRICS = {
     "bleu_1": "BLEU-1, corpus level, closest reference length",
@@ -48,6 +53,8 @@ class Captioned:
     """The candidate caption; empty when there is none."""
     references: tuple[str, ...]
     """At least one."""
+    audio: Audio | None = None
+    """What was described, where the row names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class Scored:
     """The metrics of each caption alone, in the order of the rows."""
     corpus: Mapping[str, float | None]
     """The metrics of all captions together."""
+    variants: Mapping[str, str] = field(default_factory=lambda: METRICS)
+    """What is measured, and which variant of it."""
 
     @property
     def empty(self) -> int:
@@ -77,7 +86,7 @@ class Scored:
             "references": [min(counts), max(counts)],
             **self.corpus,
             "tokens": TOKENIZER,
-            "variants": METRICS,
+            "variants": dict(self.variants),
         }
 
     def samples(self) -> Iterator[dict[str, Any]]:
@@ -117,14 +126,33 @@ def score(captions: Sequence[Captioned]) -> Scored:
     return Scored(tuple(captions), tuple(candidates), tuple(each), corpus)
 
 
+def listened(scored: Scored, model: Clap) -> Scored:
+    """The score with `clap`: how well each caption fits its recording, 0 for an empty one.
+
+    Raises DataError for a row that names no recording, MediaError for one that cannot be read.
+    """
+    found: list[float] = []
+    for row in scored.rows:
+        if row.audio is None:
+            raise DataError(f"caption {row.id} names no recording, which CLAP listens to; add `audio` to its row")
+        found += model.similarity(row.audio, [row.prediction])
+    return replace(
+        scored,
+        each=tuple({**scores, "clap": value} for scores, value in zip(scored.each, found, strict=True)),
+        corpus={**scored.corpus, "clap": fmean(found)},
+        variants={**scored.variants, "clap": model.variant},
+    )
+
+
 def _tokenized(texts: Sequence[str]) -> list[tuple[str, ...]]:
     """The tokens of captions that stand in one file, a line each, as the official pipeline has them."""
     following = [*(f"\n{text}" for text in texts[1:]), ""]
     return [tokenize(text, after) for text, after in zip(texts, following, strict=True)]
 
 
-def read_captions(path: Path) -> tuple[Captioned, ...]:
-    """Predictions and references of a file, `.csv` or JSON lines. Raises DataError with file, row and key."""
+def read_captions(path: Path, media: Path | None = None) -> tuple[Captioned, ...]:
+    """Predictions and references of a file, `.csv` or JSON lines; recordings are named relative to `media`, or to the
+    file's folder. Raises DataError with file, row and key."""
     found: list[Captioned] = []
     seen: set[str] = set()
     for where, row in _rows(path):
@@ -136,7 +164,8 @@ def read_captions(path: Path) -> tuple[Captioned, ...]:
         if name in seen:
             raise DataError(f"{where}: the id {name!r} occurs twice; give each row its own")
         seen.add(name)
-        found.append(Captioned(name, prediction, _references(row, where)))
+        audio = rows.audio(row["audio"], where, media or path.parent) if row.get("audio") else None
+        found.append(Captioned(name, prediction, _references(row, where), audio))
     if not found:
         raise DataError(f"{path}: no rows; write one caption a row")
     return tuple(found)
