@@ -40,6 +40,7 @@ from auscult.core.types import Outcome, Sample, Sampling
 from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
+from auscult.data.waiting import telling
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
@@ -108,7 +109,9 @@ def run(
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
-    work = _Work.of(recipe, tell)  # what cannot be begun leaves no folder that refuses the corrected command
+    heard: Tell = tell if who.rank == 0 else lambda *_: None
+    with telling(heard):
+        work = _Work.of(recipe, heard)  # what cannot be begun leaves no folder that refuses the corrected command
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from auscult.cli import main
 from auscult.core.errors import MediaError
+from auscult.data import waiting
 from auscult.data.source import Source
 from auscult.data.sources import digits, jsonl, mcq, sounds
+from auscult.data.waiting import telling
 from auscult.media.image import encode_png
 
 ROW = {"question": "What?", "answer": "dog"}
@@ -90,6 +93,30 @@ def test_question_lists(folder: Path) -> None:
     assert "2 of 4 recordings cannot be used" in said
     assert f"{path}[2]: `sound`: {folder / 'torn.wav'} is torn" in said
     assert said.endswith(f"auscult data check {path} --audio {folder}")
+
+
+def test_who_waits_for_a_large_set_is_told_and_nobody_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, said = jsonl_source(folder, "good0.wav", "good1.wav", "good.png"), list[tuple[str, int, int]]()
+    with telling(lambda what, done, total, _: said.append((what, done, total))):
+        source.split("train", 0)
+        assert said == []  # a moment
+        monkeypatch.setattr(waiting, "PATIENCE", 0.0)
+        source.split("train", 0)
+    source.split("train", 0)
+    assert said == [("opening recordings", done, 3) for done in (1, 2, 3)]
+
+
+def test_a_long_check_tells_how_far_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE", 0.0)
+    jsonl_source(folder, "good0.wav", "good1.wav")
+    assert main(["data", "check", str(folder / "data file.jsonl"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["rows"] == 2
+    first, second = printed.err.splitlines()
+    assert first == "checking recordings          1/2"
+    assert second.startswith("checking recordings          2/2")
 
 
 def test_folders_of_recordings(tmp_path: Path) -> None:

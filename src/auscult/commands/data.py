@@ -87,7 +87,9 @@ def _parser(command: str, verb: str) -> Parser:
 def _check(parser: Parser, arguments: Sequence[str]) -> int:
     known, rest = parser.parse_known_args(arguments)
     overrides = overrides_of(parser, rest)
+    from auscult.console import Reporter
     from auscult.data.check import check
+    from auscult.data.waiting import telling
 
     if _is_recipe(known.file):
         known.recipe = known.file
@@ -99,7 +101,8 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
                 f"data: --{key} says nothing of {known.file}; leave it out, or show the samples as a recipe's model "
                 "reads them (--show N)"
             )
-    report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
+    with Reporter() as tell, telling(tell):
+        report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
     if known.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
         return 2 if report.problems else 0
@@ -128,13 +131,15 @@ def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
     from auscult.console import Reporter
     from auscult.data.leakage import compare
     from auscult.data.prints import Cache
+    from auscult.data.waiting import telling
 
     audio = Path(known.audio) if known.audio else None
-    train, notes = _rows(known.train, "train", audio, overrides)
     benchmark: list[Any] = []
-    for name in known.against:
-        rows, said = _rows(name, "heldout", audio, overrides)
-        benchmark, notes = benchmark + rows, notes + said
+    with Reporter() as tell, telling(tell):
+        train, notes = _rows(known.train, "train", audio, overrides)
+        for name in known.against:
+            rows, said = _rows(name, "heldout", audio, overrides)
+            benchmark, notes = benchmark + rows, notes + said
     for name, rows in (known.train, train), (" ".join(known.against), benchmark):
         if not rows:
             said = "; ".join(notes) or "no rows"

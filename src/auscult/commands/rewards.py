@@ -58,11 +58,14 @@ def run(command: str, arguments: list[str]) -> int:
 
 def _drawn(recipe: Recipe, limit: int) -> list[Sample]:
     """Held-out samples from all over the set, the same ones for the same seed."""
+    from auscult.console import Reporter
     from auscult.core.seeds import rng
+    from auscult.data.waiting import telling
 
     if limit < 1:
         raise ConfigError(f"rewards: --limit is {limit}; try at least 1 sample")
-    samples = recipe.data.split("heldout", recipe.seed)
+    with Reporter() as tell, telling(tell):
+        samples = recipe.data.split("heldout", recipe.seed)
     order = rng(recipe.seed, "rewards audit").permutation(samples.size or 0)[:limit]
     return [samples[int(index)] for index in sorted(order)]
 

@@ -32,6 +32,7 @@ from auscult.data.source import Row, Source, Written
 from auscult.data.sources import mcq, sounds
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import group_of
+from auscult.data.waiting import counted
 from auscult.media import audio, image
 
 TAKEN = "samples in JSONL, a JSON list of questions, a folder of recordings, or the name of a recipe"
@@ -217,7 +218,8 @@ def check(
     kind, found, notes = _rows(target, audio_root)
     media = dict.fromkeys(part for row in found for part in _parts(row))
     with ThreadPoolExecutor(workers) as pool:
-        seen = dict(zip(media, pool.map(lambda part: _look(part, decode), media), strict=True))
+        looked = counted("checking recordings", pool.map(lambda part: _look(part, decode), media), len(media))
+        seen = dict(zip(media, looked, strict=True))
     problems = [problem for row in found for problem in _own(row, seen)]
     problems += _across(found)
     places = {(row.file, row.row): number for number, row in enumerate(found)}

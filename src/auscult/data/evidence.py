@@ -18,6 +18,7 @@ import numpy as np
 from auscult.core.types import Audio, Image, Media, Sample, Wave
 from auscult.data.prints import Cache, Look, looks, name_of, section
 from auscult.data.source import Row
+from auscult.data.waiting import Tell
 from auscult.media.audio import decode
 from auscult.media.audio_print import RATE, SAME_WAVE, Alike, AudioIndex, AudioPrint, wave_likeness
 from auscult.media.image_print import SAME_PICTURE
@@ -25,8 +26,6 @@ from auscult.media.image_print import SAME_PICTURE
 Kind = Literal["content", "audio", "image", "youtube", "id", "question"]
 KINDS: tuple[Kind, ...] = ("content", "audio", "image", "youtube", "id", "question")
 """Of evidence, the strongest first."""
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Told what is being done, how far it is, of how much, and no figures."""
 
 GRAM = 8
 """Words in an n-gram."""

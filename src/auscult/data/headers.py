@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from auscult.core.errors import MediaError
 from auscult.core.types import Audio, Frames, Image, Media
+from auscult.data.waiting import counted
 from auscult.media import audio, image
 
 WORKERS = 4
@@ -30,15 +31,11 @@ def refuse_unusable(found: Iterable[tuple[str, Media]], *check: str) -> None:
     for where, media in found:
         if not isinstance(media, Frames) and media.path:
             places.setdefault(media, where)
-    files = {(type(media), media.path): media for media in places}
-    with ThreadPoolExecutor(WORKERS) as pool:
-        headers = dict(zip(files, pool.map(_header, files.values()), strict=True))
+    files = {(type(media), media.path) for media in places}
+    errors = unusable(places)
     bad: dict[tuple[type, str | None], tuple[str, MediaError]] = {}
-    for media, where in places.items():
-        file = type(media), media.path
-        error = _unusable(media, headers[file])
-        if error:
-            bad.setdefault(file, (where, error))
+    for media, error in errors.items():
+        bad.setdefault((type(media), media.path), (places[media], error))
     if bad:
         where, first = next(iter(bad.values()))
         names = {Audio: "recordings", Image: "images"}
@@ -50,6 +47,17 @@ def refuse_unusable(found: Iterable[tuple[str, Media]], *check: str) -> None:
             f"to see all of them: {shlex.join(['auscult', 'data', 'check', *check])}",
             reason=first.reason,
         )
+
+
+def unusable(found: Iterable[Media]) -> dict[Audio | Image, MediaError]:
+    """Those of the recordings and images in files that cannot be used, in order, with why."""
+    wanted = dict.fromkeys(media for media in found if not isinstance(media, Frames) and media.path)
+    files = {(type(media), media.path): media for media in wanted}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        looked = counted("opening recordings", pool.map(_header, files.values()), len(files))
+        headers = dict(zip(files, looked, strict=True))
+    errors = {media: _unusable(media, headers[type(media), media.path]) for media in wanted}
+    return {media: error for media, error in errors.items() if error is not None}
 
 
 def _header(media: Audio | Image) -> audio.Header | image.Header | MediaError:

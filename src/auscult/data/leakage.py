@@ -28,9 +28,10 @@ from typing import Any, Literal
 
 from auscult.core.errors import DataError
 from auscult.data import check
-from auscult.data.evidence import KINDS, Hit, Kind, SameMedia, SameNames, SameWords, Tell
+from auscult.data.evidence import KINDS, Hit, Kind, SameMedia, SameNames, SameWords
 from auscult.data.prints import Cache
 from auscult.data.source import Listed, Row, Samples, Source, Split, Written
+from auscult.data.waiting import Tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from auscult.data.deal import dealt
 from auscult.data.folders import refuse_foreign, walk
 from auscult.data.headers import refuse_unusable
 from auscult.data.splits import refuse_twins
+from auscult.data.waiting import counted
 from auscult.media.audio import decode
 
 NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<take>[0-9]+)\.wav")
@@ -138,7 +139,8 @@ def check_disjoint(train: Iterable[Recording], heldout: Iterable[Recording]) -> 
                 f"{recording.path} is held out, but {twin.path}, the same speaker, is for training; rename the speaker "
                 "or remove one of the files"
             )
-    refuse_twins(*([str(recording.path) for recording in side] for side in (train, heldout)), "remove one of each")
+    mine, theirs = ([str(recording.path) for recording in side] for side in (train, heldout))
+    refuse_twins(mine, theirs, "remove one of each")
 
 
 def _heldout_speakers(recordings: list[Recording], wanted: tuple[str, ...], root: str) -> set[str]:
@@ -161,7 +163,8 @@ def _heldout_speakers(recordings: list[Recording], wanted: tuple[str, ...], root
 def _voices(recordings: Iterable[Recording], options: Source) -> Voices:
     """All recordings decoded, so that one that cannot be used is known before training starts."""
     voices: dict[str, dict[int, list[Wave]]] = defaultdict(lambda: defaultdict(list))
-    for recording in recordings:
+    recordings = list(recordings)
+    for recording in counted("decoding recordings", recordings, len(recordings)):
         wave = decode(Audio(path=str(recording.path)), options.rate)
         voices[recording.speaker][recording.digit].append(wave)
     for speaker, takes in voices.items():

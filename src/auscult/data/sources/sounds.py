@@ -127,8 +127,8 @@ class Source(source.Source):
                     "or name the folder in `ignore` (--data.ignore)"
                 )
         refuse_unusable((("", Audio(str(clip.path))) for clip in (train if name == "train" else heldout)), self.root)
-        sides = ((str(clip.path) for clip in side) for side in (train, heldout))
-        refuse_twins(*sides, "remove one of each, or name it in `ignore` (--data.ignore)")
+        mine, theirs = ([str(clip.path) for clip in side] for side in (train, heldout))
+        refuse_twins(mine, theirs, "remove one of each, or name it in `ignore` (--data.ignore)")
         questions = None if name == "train" else tuple(heldout_questions(heldout, self.tasks, seed))
         return Sounds(self, name, seed, classes, _by_label(train if name == "train" else heldout), questions)
 
