@@ -258,6 +258,8 @@ def test_rubrics_of_mmar(score, judge_server, tmp_path):
         ),
         (["voicebench", "P", "--scorer", "rubrics", "--judge", "m"], "only mmar has"),
         (["voicebench", "P", "--scorer", "open", "--judge", "m", "--prompt", "opne"], "did you mean 'open'"),
+        (["voicebench", "P", "--scorer", "opne", "--judge", "m"], "did you mean 'open'"),
+        (["mmar", "P", "--scorer", "rubrics", "--judge", "m"], "--gold FILE"),
         (["voicebench", "P", "--judge", "m"], "--judge is for scorers that ask a judge"),
         (["voicebench", "P", "--judge.url", "http://x"], "--judge.url is for scorers that ask a judge"),
         (["voicebench", "P"], "--gold FILE"),

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import judged, outcomes
-from auscult.commands.arguments import HELP, Parser
+from auscult.commands.arguments import HELP, Parser, nearest
+from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,9 +86,12 @@ def run(command: str, arguments: list[str]) -> int:
     known = parser.parse_args(plain)
     if known.scorer in judged.RULES:
         return _judge(known, settings)
+    if known.scorer not in (None, ALL):  # a wrong name is said before files are read
+        if known.scorer not in (names := scoring.SCORERS.names()):
+            near = nearest(known.scorer, [*names, *judged.RULES, ALL])
+            raise ConfigError(f"there is no scorer {known.scorer!r}{near}; score --help lists them")
+        scoring.scorer(known.scorer)
     judged.refuse(known, settings)
-    if known.scorer not in (None, ALL):
-        scoring.scorer(known.scorer)  # a wrong name is said before files are read
     work = scoring.work(
         known.benchmark, Path(known.predictions), Path(known.gold) if known.gold else None, key=known.key
     )

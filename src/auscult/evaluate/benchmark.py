@@ -115,9 +115,10 @@ class Benchmark(ABC):
                 raise DataError(f"{record.where}: the id {name!r} occurs twice with different gold; keep one")
         return list(found.values())
 
-    def carries_gold(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of predictions says what it was asked and what would be right."""
-        return all(row.get(key) is not None for key in self.gold_keys)
+    def carries_gold(self, row: Mapping[str, Any], *, judged: bool = False) -> bool:
+        """Whether a row of predictions says what it was asked and what would be right; to a judge some of it may do."""
+        some = any if judged else all
+        return some(row.get(key) is not None for key in self.gold_keys)
 
     def breakdowns_of(self, samples: Sequence[Sample]) -> tuple[Breakdown, ...]:
         """The tables of a score on these samples."""

@@ -183,8 +183,8 @@ def work(
     kind = find(name)
     file = records.read(path)
     chosen = kind(gold=str(gold or path), media=media)
-    if gold is None and not judged:
-        bare = next((record.where for record in file.rows if not chosen.carries_gold(record.row)), None)
+    if gold is None:
+        bare = next((r.where for r in file.rows if not chosen.carries_gold(r.row, judged=judged)), None)
         if bare:
             raise DataError(
                 f"{bare}: carries no {', '.join(kind.gold_keys)}; name the gold file ({kind.source}): --gold FILE"
