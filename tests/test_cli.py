@@ -616,6 +616,27 @@ def test_a_held_out_recording_under_another_name_is_not_trained_on(testdata, tmp
     assert not (tmp_path / "run").exists()
 
 
+TWICE = """
+from dataclasses import dataclass, replace
+from auscult.data import source
+from auscult.data.sources import scenes
+
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source):
+    def split(self, name, seed):
+        made = scenes.Source(heldout=3).split(name, seed)
+        return made if name == "train" else source.Listed(tuple(replace(made[n], id=f"q{n // 2}") for n in range(3)))
+"""
+
+
+def test_held_out_samples_of_one_id_are_refused_before_the_training(capsys, monkeypatch, tmp_path):
+    (tmp_path / "twice.py").write_text(TWICE)
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    assert main(["run", "quickstart", "--data", "{source: twice}", "--out", str(tmp_path / "run")]) == 2
+    assert "1 ids occur twice among the held-out samples ('q0'); make each unique" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unfinished_run_can_be_looked_at(tmp_path, whole):
     out, _ = whole
     for name in ("config.yaml", "results_start.json"):  # killed before it could note its environment
