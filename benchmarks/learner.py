@@ -65,8 +65,8 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
         "qwen2_audio": {"width": 512, "layers": 7},
         "qwen2_5_omni": {"width": 448, "layers": 5},
         "qwen3_omni": {"width": 384, "layers": 5},
-        "gemma3": {"width": 512, "layers": 8},
-        "gemma3n": {"width": 384, "layers": 8},
+        "gemma3": {"width": 512, "layers": 6},
+        "gemma3n": {"width": 416, "layers": 6},
         "graft": {"width": 512, "layers": 5, "encoder_width": 512, "encoder_layers": 5},
     },
     "3b": {
@@ -303,11 +303,19 @@ def machine(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say what is measured where."""
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
     parser.add_argument("--size", default="33m", choices=list(SIZES), help="parameters, about (default: 33m)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", *SAME],
+        help="of weights and arithmetic (default: bfloat16 on cuda, float32 elsewhere)",
+    )
 
 
-def hardware(device: str) -> str:
-    """What it was measured on, in words."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+def conditions(options: argparse.Namespace) -> dict[str, str]:
+    """What it was measured on, in words, and in which precision."""
+    cuda = options.device == "cuda"
+    hardware = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads"
+    return {"hardware": hardware, "precision": known(options.precision, options.device)}
 
 
 def main() -> None:
@@ -323,12 +331,6 @@ def main() -> None:
         help="media tokens, reply tokens, replies (default: four for qwen2_audio, 250,64,8 for the others)",
     )
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs (default: 5)")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        choices=["auto", *SAME],
-        help="of weights and arithmetic (default: bfloat16 on cuda, float32 elsewhere)",
-    )
     machine(parser)
     options = parser.parse_args()
     rows: list[dict[str, float | int | str]] = []
@@ -343,8 +345,7 @@ def main() -> None:
         json.dumps(
             {
                 "benchmark": "learner",
-                "hardware": hardware(options.device),
-                "precision": known(options.precision, options.device),
+                **conditions(options),
                 "pairs": options.pairs,
                 "parameters": parameters,
                 "rows": rows,

@@ -4,6 +4,7 @@ Replies go through in chunks of `reply_batch`, so the shared step's peak is one 
 replies there are; the plain step's grows with them.
 
     python benchmarks/memory.py [--groups 4 8 16] [--media 750] [--reply 64]
+    python benchmarks/memory.py --device cuda --size 3b            random weights, bfloat16
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from learner import CLIP, build, lessons, peak, plain
+from learner import CLIP, build, conditions, known, lessons, machine, peak, plain
 
 from auscult.train.learner import backward
 from auscult.train.options import Train
@@ -23,16 +24,17 @@ def main() -> None:
     parser.add_argument("--media", type=int, default=750, help="audio tokens (default: 750)")
     parser.add_argument("--reply", type=int, default=64, help="tokens of each reply (default: 64)")
     parser.add_argument("--reply-batch", type=int, default=4, help="replies computed at once (default: 4)")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
+    machine(parser)
     options = parser.parse_args()
-    listener = build("qwen2_audio", "33m", options.device)
-    train = Train(reply_batch=options.reply_batch)
+    listener = build("qwen2_audio", options.size, options.device, options.precision)
+    held = known(options.precision, options.device)
+    train = Train(reply_batch=options.reply_batch, precision=held)
     rows: list[dict[str, float | int | str]] = []
     for group in options.groups:
         batch = lessons(listener, "qwen2_audio", options.media, options.reply, group)
         backward(listener, batch[:1], CLIP, train)  # what is allocated once is not counted
         shared_mb = peak(listener, lambda batch=batch: backward(listener, batch, CLIP, train))
-        plain_mb = peak(listener, lambda batch=batch: plain(listener, batch))
+        plain_mb = peak(listener, lambda batch=batch: plain(listener, batch, held))
         rows.append(
             {
                 "family": "qwen2_audio",
@@ -41,10 +43,11 @@ def main() -> None:
                 "group": group,
                 "plain_mb": round(plain_mb),
                 "shared_mb": round(shared_mb),
-                "ratio": round(plain_mb / shared_mb, 2),
+                "mb_ratio": round(plain_mb / shared_mb, 2),
             }
         )
-    print(json.dumps({"benchmark": "memory", "reply_batch": options.reply_batch, "rows": rows}))
+    told = {"benchmark": "memory", **conditions(options), "reply_batch": options.reply_batch}
+    print(json.dumps({**told, "rows": rows}))
 
 
 if __name__ == "__main__":

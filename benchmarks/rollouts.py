@@ -5,6 +5,7 @@ gets the processor's inputs and, as it does for any model, repeats prompt and au
 Encoder rows are counted on both sides.
 
     python benchmarks/rollouts.py [--pairs 5] [--media 250 750] [--reply 64] [--group 8]
+    python benchmarks/rollouts.py --device cuda --size 3b          random weights, bfloat16
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from learner import build, inputs, lessons
+from learner import build, conditions, inputs, known, lessons, machine, peak, seconds, token_limit
 
 from auscult.core.types import Sampling
 from auscult.models.listener import Listener
@@ -35,22 +34,18 @@ class Counted:
         self.clips += clips
 
 
-def seconds(step: Callable[[], object]) -> float:
-    """How long a step takes."""
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began
-
-
-def measure(listener: Listener, media: int, reply: int, group: int, pairs: int) -> dict[str, float | int]:
-    """Medians over interleaved pairs, and clips encoded for one call of each."""
+def measure(
+    listener: Listener, media: int, reply: int, group: int, pairs: int, precision: str = "auto"
+) -> dict[str, float | int | str]:
+    """Medians over interleaved pairs; clips encoded, and memory at its peak, in one call of each."""
     batch = lessons(listener, "qwen2_audio", media, reply, group)
-    prompt, model = batch[0].prompt, listener.model
-    given = {name: value[:1] for name, value in inputs(listener, batch).items()}
+    prompt = batch[0].prompt
+    model: Any = listener.model
+    given = {name: value[: len(value) // group] for name, value in inputs(listener, batch).items()}
     given["input_ids"] = given["input_ids"][:, : len(prompt.ids)]
     given["attention_mask"] = given["attention_mask"][:, : len(prompt.ids)]
-    listener.__dict__["stop_ids"] = frozenset({10**6})  # every reply has its full length, on both sides
-    engine = LocalEngine(listener)
+    vars(listener)["stop_ids"] = frozenset({10**6})  # every reply has its full length, on both sides
+    engine = LocalEngine(listener, precision=precision)
     drawing: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
     def ours() -> None:
@@ -58,26 +53,36 @@ def measure(listener: Listener, media: int, reply: int, group: int, pairs: int) 
 
     @torch.no_grad()
     def theirs() -> None:
-        model.generate(**given, num_return_sequences=group, max_new_tokens=reply, min_new_tokens=reply, **drawing)
+        with listener.arithmetic(precision):
+            model.generate(**given, num_return_sequences=group, max_new_tokens=reply, min_new_tokens=reply, **drawing)
 
     counted = Counted(model.model.audio_tower)
-    clips = []
+    clips: list[int] = []
+    peaks: list[float] = []
+    engine.roll([prompt], 1, Sampling(max_tokens=1), 0)  # what is allocated once is not counted
     for step in (theirs, ours):
         before = counted.clips
-        step()
+        peaks.append(peak(listener, step))
         clips.append(counted.clips - before)
-    times = [(seconds(theirs), seconds(ours)) for _ in range(pairs)]
+    times = [(seconds(listener, theirs), seconds(listener, ours)) for _ in range(pairs)]
     plain_s, shared_s = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio, limit = plain_s / shared_s, token_limit(len(prompt.ids), reply, group)
     return {
-        "media_tokens": prompt.features[0].tokens,
+        "family": "qwen2_audio",
+        "media_tokens": sum(part.tokens for part in prompt.features),
         "reply_tokens": reply,
         "group": group,
         "plain_s": round(plain_s, 4),
         "shared_s": round(shared_s, 4),
-        "ratio": round(plain_s / shared_s, 2),
+        "ratio": round(ratio, 2),
+        "token_limit": round(limit, 2),
+        "token_limit_share": round(ratio / limit, 2),
+        "plain_tokens_per_s": round(group * reply / plain_s),
         "tokens_per_s": round(group * reply / shared_s),
         "plain_clips": clips[0],
         "shared_clips": clips[1],
+        "plain_mb": round(peaks[0]),
+        "shared_mb": round(peaks[1]),
     }
 
 
@@ -87,13 +92,12 @@ def main() -> None:
     parser.add_argument("--media", type=int, nargs="+", default=[250, 750], help="audio tokens (default: 250 750)")
     parser.add_argument("--reply", type=int, default=64, help="tokens of each reply (default: 64)")
     parser.add_argument("--group", type=int, default=8, help="replies to the prompt (default: 8)")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
-    parser.add_argument("--size", default="33m", choices=["33m", "3b"], help="width and layers (default: 33m)")
+    machine(parser)
     options = parser.parse_args()
-    listener = build("qwen2_audio", options.size, options.device)
-    rows = [measure(listener, media, options.reply, options.group, options.pairs) for media in options.media]
-    hardware = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    print(json.dumps({"benchmark": "rollouts", "family": "qwen2_audio", "hardware": hardware, "rows": rows}))
+    listener = build("qwen2_audio", options.size, options.device, options.precision)
+    held = known(options.precision, options.device)
+    rows = [measure(listener, media, options.reply, options.group, options.pairs, held) for media in options.media]
+    print(json.dumps({"benchmark": "rollouts", **conditions(options), "pairs": options.pairs, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Both sides sample G replies to each prompt, score them, and take one optimiser step (per iteration); each runs in its
 own process, TRL's Trainer by the clock between its steps, auscult's by `train.loop`'s. Checkpoints are off the clock on
 both sides. The vision tower is frozen, as it usually is, unless --train-tower. Its rows (images encoded) and the calls
-of the image processor are counted by hooks on both sides.
+of the image processor are counted by hooks on both sides; memory is the peak of the whole training above what was
+held before it.
 
     python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--kl 0] [--steps 6]
 """
@@ -19,10 +20,12 @@ import sys
 import tempfile
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from learner import peak, token_limit
 
 from auscult.core.seeds import rng
 
@@ -40,32 +43,26 @@ def question(number: int) -> tuple[np.ndarray, str]:
 
 def build(train_tower: bool) -> Any:
     """The Gemma 3 of both sides, with images of a realistic number of tokens."""
-    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-
     from auscult.models.hub import gemma3
     from auscult.models.wording import Wording
 
     wording = Wording(instruction=False, choices=False)
-    small = gemma3.tiny(["What is in image 0 1 2 3 4 5 6 7 8 9?"], [], wording, width=WIDTH, layers=LAYERS)
-    config = small.model.config
-    config.mm_tokens_per_image = TOKENS
-    config.vision_config.image_size = IMAGE
-    config.text_config.sliding_window = 512
-    from auscult.models.hub.listener import seeded
-
-    model = seeded(type(small.model), config, 0)
-    processor = type(small.processor)(
-        Gemma3ImageProcessorPil(size={"height": IMAGE, "width": IMAGE}),
-        small.tokenizer,
-        chat_template=gemma3.CHAT.template,
-        image_seq_length=TOKENS,
+    listener = gemma3.tiny(
+        ["What is in image 0 1 2 3 4 5 6 7 8 9?"],
+        [],
+        wording,
+        width=WIDTH,
+        layers=LAYERS,
+        sliding=512,
+        image_tokens=TOKENS,
     )
+    model: Any = listener.model
     model.model.vision_tower.requires_grad_(train_tower)
     model.model.multi_modal_projector.requires_grad_(train_tower)
-    return gemma3.Gemma3Listener(model, processor, wording)
+    return listener
 
 
-def score(completions: list[Any], **_: Any) -> list[float]:
+def score(completions: list[Any], **_: Any) -> list[float | None]:
     """A reward in which replies of random weights differ: their share of digits."""
     texts = [one if isinstance(one, str) else one[0]["content"] for one in completions]
     return [sum(letter.isdigit() for letter in text) / max(1, len(text)) for text in texts]
@@ -149,12 +146,13 @@ def trl(options: argparse.Namespace) -> dict[str, float]:
         reference = getattr(trainer, "ref_model", None)
         if reference is not None:
             counts.watch(trainer.accelerator.unwrap_model(reference).model.vision_tower)
-        trainer.train()
+        peak_mb = peak(listener, trainer.train)
     steps = [after - before for before, after in itertools.pairwise(times)]
     grouped = [sum(steps[i : i + options.iterations]) for i in range(0, len(steps), options.iterations)]
     whole = [value for value in grouped if value][: options.steps - 1]
     return {
         "seconds": statistics.median(whole),
+        "mb": peak_mb,
         "images": counts.images / options.steps,
         "processor_calls": counts.calls / options.steps,
     }
@@ -203,11 +201,45 @@ def auscult(options: argparse.Namespace) -> dict[str, float]:
                 samples=Listed(tuple(samples)),
                 seed=0,
             )
-            loop.train(stage, lambda step, row: times.append(float(str(row["seconds"]))))
+            peak_mb = peak(
+                listener, lambda: loop.train(stage, lambda step, row: times.append(float(str(row["seconds"]))))
+            )
     return {
         "seconds": statistics.median(times[1:]),
+        "mb": peak_mb,
         "images": counts.images / options.steps,
         "processor_calls": counts.calls / options.steps,
+        "prompt_tokens": len(listener.prompt(samples[0]).ids),  # asked last: it calls the processor
+    }
+
+
+def row(options: argparse.Namespace, trl: dict[str, float], auscult: dict[str, float]) -> dict[str, Any]:
+    """Both sides beside each other; TRL's is the plain one."""
+    ratio = trl["seconds"] / auscult["seconds"]
+    limit = token_limit(round(auscult["prompt_tokens"]), options.reply, options.group)
+    tokens = options.prompts * options.group * options.reply
+    return {
+        "family": "gemma3",
+        "prompts": options.prompts,
+        "media_tokens": TOKENS,
+        "reply_tokens": options.reply,
+        "group": options.group,
+        "iterations": options.iterations,
+        "kl": options.kl,
+        "train_tower": options.train_tower,
+        "plain_s": round(trl["seconds"], 4),
+        "shared_s": round(auscult["seconds"], 4),
+        "ratio": round(ratio, 2),
+        "token_limit": round(limit, 2),
+        "token_limit_share": round(ratio / limit, 2),
+        "plain_tokens_per_s": round(tokens / trl["seconds"]),
+        "tokens_per_s": round(tokens / auscult["seconds"]),
+        "plain_mb": round(trl["mb"]),
+        "shared_mb": round(auscult["mb"]),
+        "plain_images": trl["images"],
+        "shared_images": auscult["images"],
+        "plain_processor_calls": trl["processor_calls"],
+        "shared_processor_calls": auscult["processor_calls"],
     }
 
 
@@ -230,11 +262,7 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
         found[side] = json.loads(done.stdout.splitlines()[-1])
-    settings = {
-        name: getattr(options, name) for name in ("group", "prompts", "reply", "iterations", "kl", "train_tower")
-    }
-    ratio = round(found["trl"]["seconds"] / found["auscult"]["seconds"], 2)
-    print(json.dumps({"benchmark": "step_vs_trl", **settings, "image_tokens": TOKENS, "ratio": ratio, **found}))
+    print(json.dumps({"benchmark": "step_vs_trl", "trl_version": version("trl"), "rows": [row(options, **found)]}))
 
 
 if __name__ == "__main__":
