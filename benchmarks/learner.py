@@ -78,13 +78,15 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
         "graft": {"width": 2560, "layers": 36, "heads": 20, "encoder_width": 1024, "encoder_layers": 12},
     },
 }
-"""About so many parameters for each family, the towers that a prompt does not use included; tiny: for tests."""
+"""About so many parameters for each family (33m: 26 to 36 million), with the image tower of the Thinkers, which no
+prompt here uses; tiny: for tests."""
 RATE, LONGEST = 16_000, 480_000
 """Of clips: samples a second, and samples of the longest one; more audio is more clips."""
 SAMPLES_PER_TOKEN = {"qwen2_audio": 640, "qwen2_5_omni": 640, "qwen3_omni": 1231, "graft": 1280}
 """The other families make the same number of tokens of every clip or image."""
 SAME = {"float32": 1e-5, "bfloat16": 0.5}
-"""How far apart gradients may be, relative to their norm."""
+"""How far apart gradients may be, relative to their norm. In bfloat16 this catches gross mistakes only, for rounding
+hides what a wrong clip changes: what is right is decided in float32."""
 
 
 def build(family: str, size: str, device: str, precision: str = "auto") -> Listener:
