@@ -6,36 +6,45 @@ results_PROMPT.json          accuracy with interval and baselines, under the ben
 results_comparison.json      each prompt against the first, and with media against without, paired by question
 predictions_PROMPT.jsonl     what `auscult score` and `auscult submit` take
 rollouts/showcase.jsonl      replies for the page, their recordings in media/
+asked.json                   hashes of what was asked, and whose answers they are
 report.html, done
+
+A finished exam is not repeated as such when the gold file, a prompt or the weights have changed since. Settings that
+touch no answer (`FREE`) may change from start to start: then the answers stay, and are scored anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from auscult.core.config import to_dict
+from auscult.core.connection import Connection
 from auscult.core.endpoint import Spent
-from auscult.core.errors import ConfigError, DataError
+from auscult.core.errors import ConfigError, DataError, MediaError, RunError
 from auscult.core.journal import Journal
 from auscult.core.runs import Run, write_json, write_text
 from auscult.core.seeds import derive
 from auscult.core.types import Outcome
+from auscult.core.yaml12 import dump_yaml, flow, read_yaml
+from auscult.data.headers import unusable
 from auscult.data.source import Listed
 from auscult.evaluate import scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import listed
-from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, select
+from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
@@ -49,6 +58,13 @@ from auscult.showcase import Shown, write_showcase
 
 OURS = "choice"
 """The rule that stands beside a benchmark's own."""
+FREE = (
+    "scorer",
+    "max_failed",
+    "evaluate.showcase",
+    *(f"server.{field.name}" for field in fields(Connection) if field.name not in ("url", "model")),
+)
+"""Settings that touch no answer: how answers are scored and shown, and how patiently a server is asked."""
 
 
 def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite: bool = False) -> dict[str, Any]:
@@ -64,23 +80,133 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         check_model(exam.model.path)
     selection = _selection(exam)
     # Before anything is written: what cannot be begun leaves no folder that refuses the corrected command.
-    asked = _respondent(exam) if overwrite or not (out / "done").exists() else None
-    with Run.open(out, to_dict(exam), command, overwrite=overwrite) as opened:
-        if opened.finished or asked is None:
-            say(f"{out} is finished, and these are its figures; --overwrite would begin again")
-            return summary(out)
+    _check_rule(exam, selection)
+    finished = not overwrite and (out / "done").exists()
+    if not finished:
+        _check_media(exam, selection, say)
+    asked = _respondent(exam) if exam.model or not finished else None  # a server alone knows whose weights it has
+    config = to_dict(exam)
+    with Run.open(out, config if overwrite else _gone_on(config, out), command, overwrite=overwrite) as opened:
+        if opened.finished:
+            _refuse_changed(out, exam, _asked(exam, selection, asked and asked[0]))
+            if opened.config == config and (out / "asked.json").exists():
+                say(f"{out} is finished, and these are its figures; --overwrite would begin again")
+                return summary(out)
+            (out / "done").unlink()
+        if opened.config != config:
+            say(f"going on under other settings: {_changes(opened.config, config)}")
+            write_text(out / "config.yaml", dump_yaml(config))
         groups = len({sample.group or sample.id for sample in selection.samples})
         say(f"{exam.benchmark.title}: {len(selection.samples):,} questions of {groups:,} groups")
         if selection.to_dict(exam):
             say(f"they are a selection of its {selection.of:,} questions: no score of the whole benchmark")
         began = time.perf_counter()
+        who, respondent = asked or _respondent(exam)
         try:
-            _sit(exam, *asked, selection, out, tell, say)
+            _sit(exam, who, respondent, selection, out, tell, say)
         finally:
             clock(out / "environment.json", time.perf_counter() - began)
+        write_json(out / "asked.json", _asked(exam, selection, who))
         write_page(out)
         opened.finish()
     return summary(out)
+
+
+def _gone_on(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """The configuration with its `FREE` settings as they were when the exam in `out` was asked the last time."""
+    kept = deepcopy(dict(config))
+    there = read_yaml(out / "config.yaml") if (out / "config.yaml").is_file() else {}
+    for key in FREE:
+        section, _, name = key.rpartition(".")
+        here, before = (side.get(section) if section else side for side in (kept, there))
+        if isinstance(here, dict) and isinstance(before, dict) and name in before:
+            here[name] = before[name]
+    return kept
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which of the `FREE` settings differ."""
+
+    def read(side: Mapping[str, Any], key: str) -> Any:
+        section, _, name = key.rpartition(".")
+        return (side.get(section) or {} if section else side).get(name)
+
+    pairs = [(key, read(before, key), read(now, key)) for key in FREE]
+    return ", ".join(f"{key} {flow(now)} (before: {flow(then)})" for key, then, now in pairs if then != now)
+
+
+def _asked(exam: Exam, selection: Selection, who: str | None) -> dict[str, Any]:
+    """What a finished exam's figures are of; `who` is None where nobody can know it."""
+    return {
+        "gold": exam.benchmark.identity(exam.benchmark.gold)["gold_sha256"],
+        "only": selection.sha256,
+        "prompts": {prompt: prompt_of(prompt)["sha256"] for prompt in exam.prompts},
+        "who": who,
+    }
+
+
+def _refuse_changed(out: Path, exam: Exam, now: Mapping[str, Any]) -> None:
+    """Raises RunError when a finished exam was asked of something else than what is there now."""
+    path = out / "asked.json"
+    then = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+    changed = [prompt for prompt in exam.prompts if then["prompts"].get(prompt) != now["prompts"][prompt]]
+    changed = [f"the prompt {prompt}" for prompt in changed]
+    if then["gold"] != now["gold"]:
+        changed.append(f"the gold file {exam.benchmark.gold}")
+    if then["only"] != now["only"]:
+        changed.append(f"the file of ids {exam.only}")
+    if exam.model is not None and then["who"] != now["who"]:
+        changed.append(f"the weights in {exam.model.path}")
+    if not changed:
+        return
+    again = "Give --out another folder to ask anew, or --overwrite to delete that run and begin again"
+    if then["gold"] != now["gold"]:
+        name, gold = PLUGIN.name_of(exam.benchmark), exam.benchmark.gold
+        answers = out / f"predictions_{label(exam.prompts[0])}.jsonl"
+        again += f"; its answers can be scored on the new file: auscult score {name} {answers} --gold {gold}"
+    raise RunError(f"{out} is finished, but since then {' and '.join(changed)} changed. {again}")
+
+
+def _check_rule(exam: Exam, selection: Selection) -> None:
+    """Raises DataError for questions that the rule cannot be put to, which an empty reply tells as well as any."""
+    samples = selection.samples
+    with_gold = sum(bool(sample.answers) for sample in samples)
+    if 0 < with_gold < len(samples):
+        raise DataError(
+            f"{exam.benchmark.gold}: {len(samples) - with_gold} questions have no answer; add or remove them"
+        )
+    rule = scoring.scorer(exam.rule)
+    for sample in samples if with_gold else ():
+        rule("", sample)
+
+
+def _check_media(exam: Exam, selection: Selection, say: Say) -> None:
+    """Raises MediaError when more questions than may fail are about files that cannot be used, by their headers."""
+    found = unusable(part for sample in selection.samples for part in sample.media)
+    bad = {
+        sample.id: next(found[part] for part in sample.media if part in found)
+        for sample in selection.samples
+        if not found.keys().isdisjoint(sample.media)
+    }
+    if not bad:
+        return
+    name, first = next(iter(bad.items()))
+    counts = ", ".join(f"{count} {why}" for why, count in Counter(error.reason for error in bad.values()).items())
+    said = f"{len(bad):,} of {len(selection.samples):,} questions are about files that cannot be used ({counts})"
+    if len(bad) <= exam.max_failed * len(selection.samples):
+        say(f"{said}; --max_failed lets them count as wrong")
+        return
+    raise MediaError(
+        f"{exam.benchmark.gold}: {said}, the first, {name!r}: {first}. Mend them, or name their folder with --media DIR"
+        + _allowing(len(bad), len(selection.samples)),
+        reason=first.reason,
+    )
+
+
+def _allowing(failed: int, asked: int) -> str:
+    """How so many failures can be allowed for; nothing when all have failed."""
+    share = math.ceil(100 * failed / asked) / 100
+    return f"; or let them count as wrong with --max_failed {share:.2f}" if share < 1 else ""
 
 
 def _selection(exam: Exam) -> Selection:
@@ -96,20 +222,17 @@ def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out
     journal = Journal(out / "answers.jsonl")
     if len(journal):
         say(f"going on behind {len(journal):,} answers in {journal.path}")
-    with_gold = sum(bool(sample.answers) for sample in samples)
-    if 0 < with_gold < len(samples):
-        raise DataError(
-            f"{exam.benchmark.gold}: {len(samples) - with_gold} questions have no answer; add or remove them"
-        )
+    with_gold = any(sample.answers for sample in samples)
     sittings = [sitting for sitting in exam.sittings(samples, who) if with_gold or sitting.condition == HEARD]
     for sitting in sittings:
         total = len(samples) * sitting.draws
-        what = f"{_label(sitting.prompt)}: {sitting.condition}"
+        what = f"{label(sitting.prompt)}: {sitting.condition}"
         respondent.ask(sitting, journal, lambda done, what=what, total=total: tell(what, done, total, {}))
     for sitting in sittings:
         _check_failures(exam, sitting, journal)
         if sitting.condition == HEARD:
-            _predict(out / f"predictions_{_label(sitting.prompt)}.jsonl", sitting, journal)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in sitting.predictions(journal, exam.rule)]
+            write_text(out / f"predictions_{label(sitting.prompt)}.jsonl", "".join(lines))
     if with_gold:
         _score(exam, selection, sittings, journal, out)
         _show(exam, sittings[0], journal, out)
@@ -129,7 +252,7 @@ def _respondent(exam: Exam) -> tuple[str, Respondent]:
     listener = exam.model.load(exam.model.path, exam.wording)
     torch.nn.Module.to(listener.model, device(exam.device))
     engine = LocalEngine(listener, exam.evaluate.batch * exam.votes)
-    return fingerprint(listener.model), Local(engine, listener, exam.evaluate.batch)
+    return fingerprint(listener.model, whole=True), Local(engine, listener, exam.evaluate.batch)
 
 
 def _check_failures(exam: Exam, sitting: Sitting, journal: Journal) -> None:
@@ -141,55 +264,42 @@ def _check_failures(exam: Exam, sitting: Sitting, journal: Journal) -> None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         raise DataError(
             f"{len(failures)} of {asked} questions ({sitting.prompt}, {sitting.condition}) have no answer: {reasons}; "
-            f"the first: {failures[0]['detail']}. Mend the cause, and the same command asks them again; or let them "
-            f"count as wrong with --max_failed {min(0.99, len(failures) / asked + 0.005):.2f}"
+            f"the first: {failures[0]['detail']}. Mend the cause, and the same command asks them again"
+            + _allowing(len(failures), asked)
         )
-
-
-def _predict(path: Path, sitting: Sitting, journal: Journal) -> None:
-    """The answers as a submission holds them; a reply without a readable one keeps its row, and says nothing."""
-    lines: list[str] = []
-    for sample in sitting.samples:
-        if (found := sitting.reading(sample, journal)) is not None:
-            said = {"thinking_prediction": found[1].thought or "", "answer_prediction": found[1].answer or ""}
-            lines.append(json.dumps({"id": sample.id, **said}, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines))
 
 
 def _score(exam: Exam, selection: Selection, sittings: Sequence[Sitting], journal: Journal, out: Path) -> None:
     """Writes samples, results and comparisons."""
-    rule = exam.scorer or exam.benchmark.scorer
-    scorer = scoring.scorer(rule)
     compared: list[dict[str, Any]] = []
     first: tuple[str, Sequence[Outcome]] | None = None
     for order, prompt in enumerate(exam.prompts):
-        label = _label(prompt)
-        outcomes = {
-            sitting.condition: sitting.outcomes(journal, scorer) for sitting in sittings if sitting.prompt == prompt
-        }
-        heard = next(sitting for sitting in sittings if sitting.prompt == prompt)
-        results = _results(exam, rule, heard, outcomes, journal)
-        head = {"label": label, "order": order, "selection": selection.to_dict(exam)}
-        write_json(out / f"results_{label}.json", {**head, **results})
+        name = label(prompt)
+        sat = {sitting.condition: sitting for sitting in sittings if sitting.prompt == prompt}
+        outcomes = {condition: sitting.outcomes(journal, exam.rule) for condition, sitting in sat.items()}
+        results = _results(exam, sat[HEARD], outcomes, journal)
+        head = {"label": name, "order": order, "selection": selection.to_dict(exam)}
+        write_json(out / f"results_{name}.json", {**head, **results})
         for condition, rows in outcomes.items():
-            named = label if condition == HEARD else f"{label}_{condition}"
-            write_outcomes(out / f"samples_{named}.jsonl", rows)
+            named = label(prompt, condition)
+            said = {row["id"]: row for row in sat[condition].predictions(journal, exam.rule)}
+            write_outcomes(out / f"samples_{named}.jsonl", rows, said)
             if condition != HEARD:
-                compared.append(_paired(exam, named, rows, label, outcomes[HEARD]))
+                compared.append(_paired(exam, named, rows, name, outcomes[HEARD]))
         if first is not None:
-            compared.append(_paired(exam, *first, label, outcomes[HEARD]))
-        first = first or (label, outcomes[HEARD])
+            compared.append(_paired(exam, *first, name, outcomes[HEARD]))
+        first = first or (name, outcomes[HEARD])
     write_json(out / "results_comparison.json", compared)
 
 
 def _results(
-    exam: Exam, rule: str, heard: Sitting, outcomes: Mapping[str, tuple[Outcome, ...]], journal: Journal
+    exam: Exam, heard: Sitting, outcomes: Mapping[str, tuple[Outcome, ...]], journal: Journal
 ) -> dict[str, Any]:
     """What the results file of a prompt holds."""
     samples, rows = heard.samples, outcomes[HEARD]
     clips = {"clips": sum(len(sample.media) for sample in samples), **heard.happened(journal)}
     unheard = {condition: found for condition, found in outcomes.items() if condition != HEARD}
-    results = Evaluation(rows, unheard, guesses(samples), clips, rule).to_dict()
+    results = Evaluation(rows, unheard, guesses(samples), clips, exam.rule).to_dict()
     for tag in (table.tag for table in exam.benchmark.breakdowns_of(samples)):
         values = sorted({row.tags[tag] for row in rows if tag in row.tags})
         results["by"].setdefault(tag, {v: proportion([row for row in rows if row.tags.get(tag) == v]) for v in values})
@@ -201,7 +311,7 @@ def _results(
         "votes": exam.votes,
         "failed": dict(Counter(row["problem"] for row in heard.failures(journal))),
         "figures": exam.benchmark.figures(samples, rows),
-        "scorers": {rule: proportion(rows), OURS: _ours(heard, journal)},
+        "scorers": {exam.rule: proportion(rows), OURS: _ours(heard, journal)},
     }
 
 
@@ -210,7 +320,7 @@ def _ours(sitting: Sitting, journal: Journal) -> dict[str, Any] | None:
     if sitting.verbatim:
         return None
     try:
-        return proportion(sitting.outcomes(journal, scoring.scorer(OURS)))
+        return proportion(sitting.outcomes(journal, OURS))
     except DataError:
         return None
 
@@ -226,19 +336,13 @@ def _paired(exam: Exam, before: str, first: Sequence[Outcome], after: str, secon
 def _show(exam: Exam, sitting: Sitting, journal: Journal, out: Path) -> None:
     """Some of the questions with their answers, for the page."""
     count = min(exam.evaluate.showcase, len(sitting.samples))
-    scorer = scoring.scorer(exam.scorer or exam.benchmark.scorer)
     shown: list[Shown] = []
     for sample in (sitting.samples[place * len(sitting.samples) // count] for place in range(count)):
-        if (found := sitting.reading(sample, journal)) is None:
+        if (reply := sitting.reply(sample, journal)) is None:
             continue
-        reply, parsed = found
-        right = float(parsed.answer is not None and scorer(parsed.answer, sample).correct)
+        outcome = sitting.outcome(sample, reply, exam.rule)
+        right = float(outcome.correct)
         asked = [piece for turn in messages(sample, sitting.wording) for piece in turn["content"]]
         text = "\n".join(piece if isinstance(piece, str) else f"[{type(piece).__name__}]" for piece in asked)
-        shown.append(Shown(sample, text, reply, parsed, {"right": right}, right))
+        shown.append(Shown(sample, text, outcome.reply, outcome.parsed, {"right": right}, right))
     write_showcase(out, shown)
-
-
-def _label(prompt: str) -> str:
-    """What the files of a prompt are called."""
-    return Path(prompt).stem

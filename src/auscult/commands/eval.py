@@ -31,6 +31,8 @@ FLAGS = {
     "scorer": ("scorer", "NAME", "the rule that tells right from wrong (default: the benchmark's own)"),
 }
 """Flag -> the setting that it is short for, its value in usage, its text."""
+SWITCHES = ("--json", "--overwrite")
+"""Options without a value."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -38,21 +40,26 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.core.config import Plugin
 
     names = Plugin("name", "auscult.evaluate.benchmarks").names()
-    what = next((word for word in arguments if word in names), None)
-    folders = [word for word in arguments if _benchmark_of(word)]
-    if what is None and not folders:
+    words = _plain(arguments)
+    named = next((word for word in words if word in names or _benchmark_of(word)), None)
+    if named is None:
         if set(HELP) & set(arguments):
             print(f"benchmarks: {', '.join(names)}; auscult eval BENCHMARK --help\n\nrecipes:\n")
-        for word in [
-            word for word in arguments[:1] if word not in (*recipe_names(), *HELP) and not Path(word).exists()
-        ]:
+        for word in [word for word in words[:1] if word not in recipe_names() and not Path(word).exists()]:
             if close := nearest(word, [*names, *recipe_names()]):
                 raise ConfigError(f"there is no benchmark or recipe {word!r}{close}; auscult list has all of them")
         return recipes.run(command, arguments)
-    named = what or folders[0]
     rest = list(arguments)
     rest.remove(named)
     return _examine(command, named, rest)
+
+
+def _plain(arguments: list[str]) -> list[str]:
+    """The words that are neither options nor their values."""
+    before = ["", *arguments]
+    takes = [word.startswith("--") and "=" not in word and word not in (*SWITCHES, *HELP) for word in before]
+    pairs = zip(arguments, takes, strict=False)
+    return [word for word, value in pairs if not value and not word.startswith("-")]
 
 
 def _benchmark_of(word: str) -> str | None:
@@ -68,7 +75,8 @@ def _examine(command: str, what: str, arguments: list[str]) -> int:
     parser = Parser(command, f"{what} --gold FILE (--model DIR | --server URL) [--key value ...]")
     for flag, (_, value, text) in FLAGS.items():
         parser.add_argument(f"--{flag}", metavar=value, help=text, action="append" if flag == "prompt" else "store")
-    parser.add_argument("--out", metavar="DIR", help=f"run folder (default: runs/eval-{Path(what).name})")
+    default = what if _benchmark_of(what) else f"runs/eval-{what}"
+    parser.add_argument("--out", metavar="DIR", help=f"run folder (default: {default})")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
     known, rest = parser.parse_known_args([word for word in arguments if word not in HELP])
@@ -92,7 +100,13 @@ def _examine(command: str, what: str, arguments: list[str]) -> int:
     if set(HELP) & set(arguments):
         print(f"{parser.format_help()}\nsettings:\n{option_lines(Exam, values, overrides)}")
         return 0
-    return _work(_exam(values, overrides), known.out, overwrite=known.overwrite, as_json=known.json)
+    if not overrides.keys() & {"benchmark", "benchmark.gold"} and "gold" not in values["benchmark"]:
+        from auscult.evaluate.benchmark import find
+
+        source = find(values["benchmark"]["name"]).source
+        raise ConfigError(f"{command} {what}: its questions and answers are missing ({source}); give --gold FILE")
+    out = known.out or (what if _benchmark_of(what) else None)
+    return _work(_exam(what, values, overrides), out, overwrite=known.overwrite, as_json=known.json)
 
 
 def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
@@ -112,11 +126,17 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
     if path is None:
         return values
     for folder in list(Path(path).absolute().parents)[:3]:
-        if (folder / "config.yaml").is_file():
-            trained = read_yaml(folder / "config.yaml")
-            wording = {"prompt": "baseline", **trained.get("wording", {})}
+        trained = read_yaml(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
+        if isinstance(trained.get("model"), dict):
+            wording = {"prompt": "baseline", **(trained.get("wording") or {})}
             return {**values, "model": trained["model"], "wording": wording, "prompts": [wording["prompt"]]}
-    if "model.family" not in overrides and (family := _family(Path(path))) is not None:
+    if "model.family" in overrides:
+        return values
+    if len(Path(path).parts) == 1 and not Path(path).exists():  # of two parts it may be a hub id
+        raise ConfigError(
+            f"--model {path}: there is no such folder; name that of a saved model, or a hub id (OWNER/NAME)"
+        )
+    if (family := _family(Path(path))) is not None:
         values["model"] = {"family": family}
     return values
 
@@ -124,18 +144,21 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
 def _family(path: Path) -> str | None:
     """The family of a checkpoint by its config.json; None where that does not say."""
     from auscult.core.config import Plugin
+    from auscult.data import rows
 
-    config = path / "config.json"
-    kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type")) if config.is_file() else ""
+    file = path / "config.json"
+    config = rows.mapping(rows.load_json(rows.read_text(file), str(file)), str(file)) if file.is_file() else {}
+    kind = str(config.get("model_type", ""))
     names = Plugin("family", "auscult.models.families").names()
     return max((name for name in names if kind.removeprefix("auscult_").startswith(name)), key=len, default=None)
 
 
-def _exam(values: Mapping[str, Any], overrides: Mapping[str, str]) -> Exam:
+def _exam(what: str, values: Mapping[str, Any], overrides: Mapping[str, str]) -> Exam:
     from auscult.core.config import build
     from auscult.evaluate.exam import Exam
 
-    return build(Exam, values, overrides, where="the exam")
+    folder = Path(what) / "config.yaml"
+    return build(Exam, values, overrides, where=str(folder) if folder.is_file() else f"auscult eval {what}")
 
 
 def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int:

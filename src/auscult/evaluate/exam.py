@@ -8,6 +8,10 @@ counts; a draw without a readable answer does not vote.
 
 With `only`, a file of ids as `auscult errors --export` writes it, just these questions are asked.
 
+A rule is put to what stands in the place of the answer, word for word, as `auscult score` puts it to a prediction; one
+that compares texts (`TEXTUAL`) to the text of the option that stands there. Samples and predictions files carry what
+the rule was put to under `answer_prediction`, so scoring either of them gives the same verdicts.
+
 A row of the journal is found by the hash of all that its answer depends on, so whoever is killed goes on, and another
 model's answers are never taken. A question that fails (a clip that cannot be read, a server that gives up) is a row
 with its reason and is asked again by the next start; with more of them than `max_failed` there is no score.
@@ -30,18 +34,17 @@ from auscult.core.forms import form
 from auscult.core.journal import Journal
 from auscult.core.seeds import derive
 from auscult.core.types import Media, Outcome, Parsed, Sample, Sampling
-from auscult.evaluate import records
+from auscult.evaluate import records, scoring
 from auscult.evaluate.baselines import shuffled, silenced
 from auscult.evaluate.benchmark import Benchmark, did_you_mean
 from auscult.evaluate.options import Evaluate
 from auscult.evaluate.predictions import by_id
-from auscult.evaluate.verdict import Verdict
 from auscult.models.family import Model
 from auscult.models.wording import Wording, template
 from auscult.rollouts.options import Server
 
-Scorer = Callable[[str, Sample], Verdict]
-"""A rule: the text that is scored, and the question."""
+TEXTUAL = ("choice", "string_match")
+"""Rules that want the text of an option where a reply names it by its letter; the other ones read what was written."""
 HEARD, SHUFFLED, SILENCE = "heard", "shuffled", "silence"
 
 
@@ -79,7 +82,7 @@ class Exam:
     def __post_init__(self) -> None:
         at_least({"votes": (self.votes, 1), "prompts": (len(self.prompts), 1)})
         if (self.model is None) == (self.server is None):
-            raise ValueError("name who answers: a model or a server, one of them")
+            raise ValueError("name who answers, a model or a server: --model DIR or --server URL, one of them")
         if self.votes > 1 and self.evaluate.temperature == 0:
             raise ValueError(f"votes is {self.votes}, all alike at temperature 0; set evaluate.temperature, e.g. 0.7")
         if len(set(self.prompts)) < len(self.prompts):
@@ -88,6 +91,13 @@ class Exam:
             raise ValueError(f"max_failed is {self.max_failed}: set a share from 0 to below 1")
         for prompt in self.prompts:
             replace(self.wording, prompt=prompt)
+        _distinct(self.prompts)
+        scoring.scorer(self.rule)
+
+    @property
+    def rule(self) -> str:
+        """The name of what tells right from wrong."""
+        return self.scorer or self.benchmark.scorer
 
     def sittings(self, samples: Sequence[Sample], who: str) -> Iterator[Sitting]:
         """Everything that is asked; `who` stands for the weights that answer."""
@@ -108,6 +118,23 @@ class Exam:
                     seed=derive(self.seed, "exam", prompt, condition),
                     who=who,
                     verbatim=self.benchmark.verbatim,
+                )
+
+
+def label(prompt: str, condition: str = HEARD) -> str:
+    """What the files of a prompt, and of a condition, are called."""
+    stem = Path(prompt).stem
+    return stem if condition == HEARD else f"{stem}_{condition}"
+
+
+def _distinct(prompts: Sequence[str]) -> None:
+    """Raises ValueError when the files of one prompt would be those of another one, or the comparison's."""
+    of = {"comparison": "the file that compares them"}
+    for prompt in prompts:
+        for name in (label(prompt, condition) for condition in (HEARD, SHUFFLED, SILENCE)):
+            if (other := of.setdefault(name, prompt)) != prompt:
+                raise ValueError(
+                    f"prompts: the files of {prompt} and of {other} would have one name, {name}; rename it"
                 )
 
 
@@ -149,6 +176,30 @@ def select(samples: Sequence[Sample], path: Path) -> Selection:
             raise DataError(f"{record.where}: the benchmark has no question {name!r}{near}; {again}")
         wanted.add(name)
     return Selection(tuple(sample for sample in samples if sample.id in wanted), len(samples), file.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a question that counts."""
+
+    text: str
+    """As it came."""
+    read: Parsed
+    """What its form reads in it."""
+    written: str
+    """What stands in the place of its answer, word for word; empty where there is no such place."""
+
+    def put_to(self, rule: str) -> str:
+        """What a rule is asked about."""
+        return self.read.answer if rule in TEXTUAL and self.read.answer is not None else self.written
+
+    def scored(self, rule: str, sample: Sample) -> tuple[bool, Parsed]:
+        """Whether it is right, and what the rule read; where nothing was written, why not. Raises DataError."""
+        verdict = scoring.scorer(rule)(self.put_to(rule), sample)
+        unread = verdict.parsed.answer is None and not self.written
+        problem = self.read.problem if unread and self.read.problem else verdict.parsed.problem
+        parsed = replace(verdict.parsed, problem=problem, thought=self.read.thought, well_formed=self.read.well_formed)
+        return verdict.correct, parsed
 
 
 @dataclass(frozen=True)
@@ -205,34 +256,44 @@ class Sitting:
         rows = [journal.answer(self.key(sample, 0)) for sample in self.samples]
         return sum((Counter(row.get("media", {})) for row in rows if row is not None), Counter())
 
-    def outcomes(self, journal: Journal, scorer: Scorer) -> tuple[Outcome, ...]:
+    def outcomes(self, journal: Journal, rule: str) -> tuple[Outcome, ...]:
         """One outcome for each question, in order; one without any reply is wrong, its problem is `failed`. Raises
-        DataError where a question has no gold answer."""
-        return tuple(self._outcome(sample, journal, scorer) for sample in self.samples)
+        DataError where the rule cannot be put to a question."""
+        return tuple(self.outcome(sample, self.reply(sample, journal), rule) for sample in self.samples)
 
-    def reading(self, sample: Sample, journal: Journal) -> tuple[str, Parsed] | None:
-        """The reply that counts, and what it says; None when there is none."""
-        rows = [journal.answer(self.key(sample, draw)) for draw in range(self.draws)]
-        texts = [str(row["text"]) for row in rows if row is not None]
-        shape = form(self.wording.form)
-        readings = [shape.parse(text, sample.choices, verbatim=self.verbatim) for text in texts]
-        chosen = vote(readings)
-        return (texts[chosen], readings[chosen]) if readings else None
-
-    def _outcome(self, sample: Sample, journal: Journal, scorer: Scorer) -> Outcome:
-        if not sample.answers:
-            raise DataError(f"sample {sample.id} has no answer and cannot be graded; mend or remove it")
-        reply, parsed = self.reading(sample, journal) or ("", Parsed(None, "failed"))
+    def outcome(self, sample: Sample, reply: Reply | None, rule: str) -> Outcome:
+        """That of one question."""
+        correct, parsed = reply.scored(rule, sample) if reply else (False, Parsed(None, "failed"))
         return Outcome(
             id=sample.id,
             input=sample.question,
             target=sample.answers[0],
-            reply=reply,
+            reply=reply.text if reply else "",
             parsed=parsed,
-            correct=parsed.answer is not None and scorer(parsed.answer, sample).correct,
+            correct=correct,
             group=sample.group or sample.id,
             tags=sample.tags,
         )
+
+    def predictions(self, journal: Journal, rule: str) -> Iterator[dict[str, str]]:
+        """The answers as a submission holds them, each as the rule is put to it; a reply without one keeps its row and
+        says nothing, a question without a reply has no row."""
+        for sample in self.samples:
+            if reply := self.reply(sample, journal):
+                thought = reply.read.thought or ""
+                yield {"id": sample.id, "thinking_prediction": thought, "answer_prediction": reply.put_to(rule)}
+
+    def reply(self, sample: Sample, journal: Journal) -> Reply | None:
+        """The reply that counts; None when there is none."""
+        rows = [journal.answer(self.key(sample, draw)) for draw in range(self.draws)]
+        texts = [str(row["text"]) for row in rows if row is not None]
+        if not texts:
+            return None
+        shape = form(self.wording.form)
+        readings = [shape.parse(text, sample.choices, verbatim=self.verbatim) for text in texts]
+        chosen = vote(readings, sample.choices)
+        written = shape.parse(texts[chosen], verbatim=True).answer
+        return Reply(texts[chosen], readings[chosen], written or "")
 
 
 def _named(part: str | Media) -> str:
@@ -240,8 +301,11 @@ def _named(part: str | Media) -> str:
     return part if isinstance(part, str) else repr(part)
 
 
-def vote(readings: Sequence[Parsed]) -> int:
-    """The reading whose answer is given most often, the earliest of equals; the first one where none is readable."""
-    said = [normal(reading.answer) if reading.answer is not None else None for reading in readings]
+def vote(readings: Sequence[Parsed], choices: Sequence[str] = ()) -> int:
+    """The reading whose answer is given most often, the earliest of equals; the first one where none is readable.
+
+    With choices an answer is an option's text, and options may differ in letter case alone ("Cm", "CM").
+    """
+    said = [reading.answer if choices or reading.answer is None else normal(reading.answer) for reading in readings]
     counts = Counter(answer for answer in said if answer is not None)
     return said.index(counts.most_common(1)[0][0]) if counts else 0

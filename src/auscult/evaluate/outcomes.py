@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,12 @@ def proportion(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"n": len(right), "correct": sum(right), "accuracy": sum(right) / len(right), "interval": list(interval)}
 
 
-def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """A samples file: raw replies in `resps`, what was scored in `filtered_resps`."""
-    write_text(path, "".join(json.dumps(_row(outcome), ensure_ascii=False) + "\n" for outcome in outcomes))
+def write_outcomes(
+    path: Path, outcomes: Sequence[Outcome], said: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """A samples file: raw replies in `resps`, what was scored in `filtered_resps`, and by id what else is `said`."""
+    rows = [{**_row(outcome), **(said or {}).get(outcome.id, {})} for outcome in outcomes]
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:
