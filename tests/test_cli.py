@@ -65,6 +65,8 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["eval", "quickstart", "--model", "/nowhere"], "there is no model in"),
         (["run", "digits", "--data.root", "/nowhere"], "/nowhere"),
         (["data", "check", "a.jsonl", "--audoi", "clips"], "data: there is no --audoi, did you mean '--audio'?"),
+        (["data", "check", "my.jsonl", "--recipe", "sonds"], "there is no recipe 'sonds', did you mean 'sounds'?"),
+        (["data"], "data: say what to do; usage: auscult data check FILE"),
         (["data", "check", "my.jsonl", "--data.root", "x"], "data: --data.root says nothing of my.jsonl; leave it out"),
         (["run", "quickstart", "--device", "cuda"], "no GPU"),
         (["data", "check", "/nowhere.jsonl"], "/nowhere.jsonl"),

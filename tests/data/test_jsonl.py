@@ -89,6 +89,10 @@ def test_blank_lines_and_line_separators_inside_of_texts(tmp_path: Path) -> None
     [
         ({**COMPACT, "answr": "dog"}, r"unknown key `answr` \(did you mean `answer`\?\)"),
         ({**FULL, "audio": "a.wav"}, "unknown key `audio`"),
+        (
+            {**COMPACT, "speaker": "theo"},
+            "unknown key `speaker`; the keys are .*; what else is known .* goes into its `ta",
+        ),
         ({**COMPACT, "audio": {"path": "a.wav"}}, "`audio`: unknown key `path`"),
         ({**COMPACT, "audio": "https://example.org/a.wav"}, "download it"),
         ({**COMPACT, "audio": "DATA:audio/wav;base64,UklG"}, "download it"),

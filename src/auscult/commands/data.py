@@ -36,8 +36,8 @@ def run(command: str, arguments: list[str]) -> int:
         return 0
     if verb is None:
         usages = " or ".join(f"auscult {command} {name} {usage}" for name, usage in USAGES.items())
-        word = arguments[0] if arguments else ""
-        raise ConfigError(f"{command}: invalid choice {word!r}{nearest(word, USAGES)}; usage: {usages}")
+        word = f"invalid choice {arguments[0]!r}{nearest(arguments[0], USAGES)}" if arguments else "say what to do"
+        raise ConfigError(f"{command}: {word}; usage: {usages}")
     parser = _parser(command, verb)
     if parser.helped(arguments):
         return 0
@@ -93,7 +93,8 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
 
     if _is_recipe(known.file):
         known.recipe = known.file
-        target = open_with_data(known.recipe, overrides).data
+        recipe = open_with_data(known.recipe, overrides)
+        target = recipe.data
     else:
         target = Path(known.file)
         for key in [] if known.show else overrides:
@@ -101,6 +102,7 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
                 f"data: --{key} says nothing of {known.file}; leave it out, or show the samples as a recipe's model "
                 "reads them (--show N)"
             )
+        recipe = open_recipe(known.recipe, overrides)  # now: its mistakes are not to be told after a long check
     with Reporter() as tell, telling(tell):
         report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
     if known.json:
@@ -111,7 +113,6 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
         quiet()
         from auscult import pipeline
 
-        recipe = open_recipe(known.recipe, overrides)
         shown = min(known.show, len(report.samples))
         print(f"\n{shown} of them, as the model and the wording of the recipe {known.recipe} show them:")
         print("\n".join(pipeline.shown(recipe, report.samples, known.show)))

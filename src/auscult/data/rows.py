@@ -78,7 +78,8 @@ def check_keys(row: Mapping[str, Any], known: Iterable[str], where: str) -> None
     known = tuple(known)
     for key in row:
         if key not in known:
-            raise DataError(f"{where}: unknown key `{key}`{_guess(key, known)}; the keys are {', '.join(known)}")
+            place = "; what else is known of a row goes into its `tags`" if "tags" in known else ""
+            raise DataError(f"{where}: unknown key `{key}`{_guess(key, known)}; the keys are {', '.join(known)}{place}")
 
 
 def required(row: Mapping[str, Any], key: str, where: str) -> Any:
