@@ -76,6 +76,12 @@ def test_rows_of_one_clip_tell_less_than_as_many_of_their_own():
     assert d - c > 2 * (b - a)
 
 
+def test_clips_that_are_all_alike_do_not_make_a_score_certain():
+    rows = [rating(n, grade, group=str(n % 2)) for n, grade in enumerate([1.0, 2.0, 5.0, 4.0])]
+    low, high = judged("open", rows).summary(rows)["interval"]
+    assert high - low > 1
+
+
 @pytest.mark.parametrize(
     ("votes", "verdict"), [([1], 1), ([0, 1, 1], 1), ([0, 0, 1], 0), ([0, 1], 0), ([1, 1, 0, 0], 0)]
 )

@@ -199,16 +199,17 @@ class Judged:
         return {**figures, "accuracy": sum(map(bool, right)) / n, "official_accuracy": share}
 
     def _interval(self, rows: Sequence[Rating]) -> Interval:
-        """Of the mean in points: Wilson's for shares of 0 and 1 (and where nothing differs, as it has a width there),
-        else a bootstrap-t, cut off at the ends of the scale; both by cluster."""
+        """Of the mean in points: a bootstrap-t, cut off at the ends of the scale; Wilson's for shares of 0 and 1, and
+        where no cluster's mean differs from another's, for it has a width there. Both by cluster."""
         scale = self.docket.scale
         shares = [scale.share(row.grade) for row in rows if row.grade is not None]
         groups = [row.group for row in rows]
         groups = groups if len(set(groups)) > 1 else [row.id for row in rows]
         low, high = clustered_wilson(shares, groups)
-        if set(shares) - {0.0, 1.0} and len(set(shares)) > 1:
+        if set(shares) - {0.0, 1.0}:
             found = paired_bootstrap([0.0] * len(shares), shares, groups, seed=0).interval
-            low, high = max(0.0, found[0]), min(1.0, found[1])
+            if found[1] - found[0] > 1e-9:
+                low, high = max(0.0, found[0]), min(1.0, found[1])
         width = scale.highest - scale.lowest
         return scale.points * (scale.lowest + width * low), scale.points * (scale.lowest + width * high)
 
