@@ -39,6 +39,7 @@ from auscult.core.types import Outcome
 from auscult.core.yaml12 import dump_yaml, flow, read_yaml
 from auscult.data.headers import unusable
 from auscult.data.source import Listed
+from auscult.data.waiting import telling
 from auscult.evaluate import scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
@@ -83,7 +84,8 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
     _check_rule(exam, selection)
     finished = not overwrite and (out / "done").exists()
     if not finished:
-        _check_media(exam, selection, say)
+        with telling(tell):
+            _check_media(exam, selection, say)
     asked = _respondent(exam) if exam.model or not finished else None  # a server alone knows whose weights it has
     config = to_dict(exam)
     with Run.open(out, config if overwrite else _gone_on(config, out), command, overwrite=overwrite) as opened:
@@ -112,27 +114,35 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
     return summary(out)
 
 
-def _gone_on(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """The configuration with its `FREE` settings as they were when the exam in `out` was asked the last time."""
-    kept = deepcopy(dict(config))
-    there = read_yaml(out / "config.yaml") if (out / "config.yaml").is_file() else {}
+def _free(config: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
+    """Each `FREE` setting that a configuration has: the section that holds it, and its name there."""
+    found: dict[str, tuple[dict[str, Any], str]] = {}
     for key in FREE:
         section, _, name = key.rpartition(".")
-        here, before = (side.get(section) if section else side for side in (kept, there))
-        if isinstance(here, dict) and isinstance(before, dict) and name in before:
-            here[name] = before[name]
+        values = config.get(section) if section else config
+        if isinstance(values, dict) and name in values:
+            found[key] = values, name
+    return found
+
+
+def _gone_on(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """The configuration with its `FREE` settings as they were when the exam in `out` was started the last time."""
+    kept = deepcopy(dict(config))
+    here, there = _free(kept), _free(read_yaml(out / "config.yaml") if (out / "config.yaml").is_file() else {})
+    for key in here.keys() & there.keys():
+        values, name = here[key]
+        before, _ = there[key]
+        values[name] = before[name]
     return kept
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which of the `FREE` settings differ."""
-
-    def read(side: Mapping[str, Any], key: str) -> Any:
-        section, _, name = key.rpartition(".")
-        return (side.get(section) or {} if section else side).get(name)
-
-    pairs = [(key, read(before, key), read(now, key)) for key in FREE]
-    return ", ".join(f"{key} {flow(now)} (before: {flow(then)})" for key, then, now in pairs if then != now)
+    """Which of the `FREE` settings differ, in words."""
+    then = {key: values[name] for key, (values, name) in _free(before).items()}
+    found = {key: values[name] for key, (values, name) in _free(now).items()}
+    return ", ".join(
+        f"{key} {flow(found[key])} (before: {flow(then[key])})" for key in found if found[key] != then[key]
+    )
 
 
 def _asked(exam: Exam, selection: Selection, who: str | None) -> dict[str, Any]:
@@ -302,7 +312,8 @@ def _results(
     results = Evaluation(rows, unheard, guesses(samples), clips, exam.rule).to_dict()
     for tag in (table.tag for table in exam.benchmark.breakdowns_of(samples)):
         values = sorted({row.tags[tag] for row in rows if tag in row.tags})
-        results["by"].setdefault(tag, {v: proportion([row for row in rows if row.tags.get(tag) == v]) for v in values})
+        alike = {value: [row for row in rows if row.tags.get(tag) == value] for value in values}
+        results["by"].setdefault(tag, {value: proportion(some, rows) for value, some in alike.items()})
     return {
         **results,
         "form": exam.wording.form,

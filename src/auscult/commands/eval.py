@@ -132,10 +132,6 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
             return {**values, "model": trained["model"], "wording": wording, "prompts": [wording["prompt"]]}
     if "model.family" in overrides:
         return values
-    if len(Path(path).parts) == 1 and not Path(path).exists():  # of two parts it may be a hub id
-        raise ConfigError(
-            f"--model {path}: there is no such folder; name that of a saved model, or a hub id (OWNER/NAME)"
-        )
     if (family := _family(Path(path))) is not None:
         values["model"] = {"family": family}
     return values
@@ -146,6 +142,10 @@ def _family(path: Path) -> str | None:
     from auscult.core.config import Plugin
     from auscult.data import rows
 
+    if len(path.parts) == 1 and not path.exists():  # of two parts it may be a hub id
+        raise ConfigError(
+            f"--model {path}: there is no such folder; name that of a saved model, or a hub id (OWNER/NAME)"
+        )
     file = path / "config.json"
     config = rows.mapping(rows.load_json(rows.read_text(file), str(file)), str(file)) if file.is_file() else {}
     kind = str(config.get("model_type", ""))
