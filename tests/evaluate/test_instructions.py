@@ -174,7 +174,9 @@ def test_the_figures_are_the_official_ones(programs, tmp_path: Path):
     assert figures["strict"]["total"] == {"correct": 1, "n": 4, "percent": 25.0}
     assert figures["official"]["total"]["n"] == 3, "the official evaluator does not see what was not answered"
     assert figures["strict"]["instructions"]["2"]["n"] == 2
-    assert figures["baselines"]["chance"] is None
+    guessed = {name: figures["baselines"][name] for name in ("chance", "majority")}
+    assert guessed == {"chance": None, "majority": None}, "a constant reply may keep instructions"
+    assert main(["score", "ifeval", str(work.predictions.path), "--out", str(tmp_path / "out")]) == 0
     assert list(scoring.parity(work).scores) == ["ifeval"], "no other rule judges instructions"
 
 

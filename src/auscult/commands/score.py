@@ -251,7 +251,8 @@ def _words(scored: Scored) -> Iterator[str]:
     if error is not None:
         yield f"Standard error {error * 100:.2f} points, clustered by {figures['clusters']:,} groups."
     chance = "not defined" if guess["chance"] is None else f"{guess['chance']:.2%}"
-    yield f"Chance {chance}; the best constant answer {guess['majority']:.2%}."
+    majority = "not defined" if guess["majority"] is None else f"{guess['majority']:.2%}"
+    yield f"Chance {chance}; the best constant answer {majority}."
     official, strict = scored.totals
     reasons = Counter(outcome.parsed.problem for outcome in scored.outcomes if outcome.parsed.problem)
     unread = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if reason not in UNANSWERED)

@@ -22,6 +22,7 @@ from auscult.core.answer import normal, read_answer
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Frames, Image, Media, Sample
 from auscult.evaluate import statistics
+from auscult.evaluate.instructions import instructions_of
 from auscult.media import image
 from auscult.media.audio import decode
 
@@ -35,8 +36,9 @@ class Guess:
 
     chance: float | None
     """By guessing uniformly among the options; None when a question has none."""
-    majority: float
-    """By the best constant guess: an answer, or a place among the options."""
+    majority: float | None
+    """By the best constant guess: an answer, or a place among the options; None where what is right can only be
+    verified, not listed."""
 
 
 def guesses(samples: Sequence[Sample]) -> dict[str, Guess]:
@@ -47,7 +49,7 @@ def guesses(samples: Sequence[Sample]) -> dict[str, Guess]:
     return {
         task: Guess(
             statistics.chance(len(sample.choices) for sample in alike),
-            statistics.majority([constants(sample) for sample in alike]),
+            None if any(map(_verified, alike)) else statistics.majority([constants(sample) for sample in alike]),
         )
         for task, alike in kinds.items()
     }
@@ -55,12 +57,20 @@ def guesses(samples: Sequence[Sample]) -> dict[str, Guess]:
 
 def overall(guesses: Mapping[str, Guess], tasks: Sequence[str]) -> Guess:
     """The guesses for each kind of question together; `tasks` names the kind of each question."""
-    chances = [guesses[task].chance for task in tasks]
-    known = [chance for chance in chances if chance is not None]
+
+    def mean(shares: Sequence[float | None]) -> float | None:
+        known = [share for share in shares if share is not None]
+        return math.fsum(known) / len(tasks) if len(known) == len(tasks) else None
+
     return Guess(
-        math.fsum(known) / len(tasks) if len(known) == len(tasks) else None,
-        math.fsum(guesses[task].majority for task in tasks) / len(tasks),
+        mean([guesses[task].chance for task in tasks]),
+        mean([guesses[task].majority for task in tasks]),
     )
+
+
+def _verified(sample: Sample) -> bool:
+    """Whether its answers are instructions: no list says which replies keep them."""
+    return any(instructions_of(answer) is not None for answer in sample.answers)
 
 
 def constants(sample: Sample) -> set[str | int]:
