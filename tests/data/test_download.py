@@ -144,6 +144,7 @@ FLIPPED = {"data": DATA[:500_000] + b"?" + DATA[500_001:]}
         ([CUT, {"ranges": False}], [None, "bytes=300000-"]),
         ([CUT, {"range": "bytes 299999-1000002/1000003"}], [None, "bytes=300000-", None]),
         ([CUT, {"range": "bytes 300000-1000002/1000004"}], [None, "bytes=300000-", None]),
+        ([CUT, {"range": "bytes 300000-1000002/*"}], [None, "bytes=300000-"]),
         ([{**CUT, "tag": ""}], [None, None]),
         ([{**CUT, "tag": 'W/"weak"'}], [None, None]),
         ([{**CUT, "tag": '"a"'}, {"tag": '"a"', "headers": {"ETag": '"b"'}}], [None, "bytes=300000-"]),

@@ -99,9 +99,8 @@ class _Content:
         headers = response.headers
         tag = headers.get("ETag", "")
         strong = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
-        total = re.search(r"/(\d+)$", headers.get("Content-Range", "")) or re.match(
-            r"(\d+)$", headers.get("Content-Length", "")
-        )
+        ranged = headers.get("Content-Range")
+        total = re.search(r"(\d+)$", headers.get("Content-Length", "") if ranged is None else ranged)
         pairs = [part.strip().partition("=") for part in headers.get("x-goog-hash", "").split(",")]
         hashes = {name: value for name, _, value in pairs if name in ("crc32c", "md5")}
         return cls(url, strong, int(total[1]) if total else None, hashes)
@@ -252,9 +251,10 @@ class _Download:
             return content
         if status in (206, 416) and known and have:
             begins = f"bytes {have}-" if status == 206 else f"bytes */{have}"
-            same = content.validator in (None, known.validator) and known.size in (None, content.size)
+            size = known.size if content.size is None else content.size
+            same = content.validator in (None, known.validator) and known.size in (None, size)
             if response.headers.get("Content-Range", "").startswith(begins) and (same or status == 416):
-                return _Content(known.url, known.validator, content.size, known.hashes)
+                return _Content(known.url, known.validator, size, known.hashes)
             self.forget()
             raise _Retry(f"a part that does not fit ({status}, {response.headers.get('Content-Range')!r})")
         if status >= 500 or status in AGAIN:
