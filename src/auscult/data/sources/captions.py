@@ -18,7 +18,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from auscult.core.errors import DataError
@@ -101,7 +101,7 @@ class Source(source.Written):
 
     def rows(self, name: source.Split, seed: int) -> list[source.Row]:
         found, _ = self._found(name, seed)
-        return [source.Row(clip.where, _sample(clip, media(), self.question), "file") for clip, media in found]
+        return [source.Row(clip.where, sample_of(clip, media(), self.question), "file") for clip, media in found]
 
     def checked(self, name: source.Split) -> tuple[str, ...]:
         file = self.root if name == "train" or self.heldout is None else self.heldout
@@ -114,7 +114,10 @@ class Source(source.Written):
     def _found(self, name: source.Split, seed: int) -> tuple[list[tuple[Clip, Hear]], list[Clip]]:
         """The clips of a split with how they are heard, and those that are missing."""
         file, clips = self._side(name, seed)
-        heard = self._frames(clips) if self.frames else self._recordings(clips, self._folder(file))
+        if self.frames:
+            heard = self._frames(clips)
+        else:
+            heard = {name: Hear(path) for name, path in recordings(clips, self._folder(file)).items()}
         found = [(clip, heard[clip.id]) for clip in clips if clip.id in heard]
         missing = [clip for clip in clips if clip.id not in heard]
         if len(missing) > self.max_missing * len(clips) or not found:
@@ -148,21 +151,6 @@ class Source(source.Written):
         if self.frames or clip.group:
             return Sample(clip.id, (), (), group=clip.cluster)
         return Sample(clip.id, (Turn("user", (Audio(str(self._folder(file) / clip.name)),)),), ())
-
-    def _recordings(self, clips: Sequence[Clip], folder: Path) -> dict[str, Hear]:
-        if not folder.is_dir():
-            raise DataError(f"{folder} is no folder; name the one of the recordings (--data.audio)")
-        named = _named(folder) if any(clip.start is not None for clip in clips) else {}
-        found: dict[str, Hear] = {}
-        for clip in clips:
-            if clip.start is None:
-                audio = rows.audio(clip.name, clip.where, folder)
-                path = Path(audio.path or "")
-            else:
-                path = named.get((clip.name, round(clip.start, 2)))
-            if path is not None and path.is_file():
-                found[clip.id] = Hear(path)
-        return found
 
     def _frames(self, clips: Sequence[Clip]) -> dict[str, Hear]:
         found: dict[str, Hear] = {}
@@ -210,31 +198,55 @@ class Captioned:
 
     def __getitem__(self, index: int, /) -> Sample:
         clip, hear = self.clips[index]
-        return _sample(clip, hear(), self.question)
+        return sample_of(clip, hear(), self.question)
 
 
 def read(path: Path) -> list[Clip]:
     """The clips of a CSV, in the order in which they first occur. Raises DataError with file and row, and with the
     number of rows that cannot be used."""
+    clips, bad, count = parse(path)
+    rows.refuse_bad(list(bad.values()), count, str(path))
+    if not clips:
+        raise DataError(f"{path}: no rows; write a row for each caption")
+    return clips
+
+
+def parse(path: Path) -> tuple[list[Clip], dict[str, DataError], int]:
+    """The clips of a CSV, what is wrong with its other rows by where they stand, and how many rows there are.
+
+    Raises DataError for what is no table."""
     found: dict[str, Clip] = {}
-    bad: list[DataError] = []
+    bad: dict[str, DataError] = {}
     count = 0
     for where, row in table.read(path):
         count += 1
         try:
             clip = _clip(row, where)
-        except DataError as error:
-            bad.append(error)
-            continue
-        first = found.setdefault(clip.id, clip)
-        if first is not clip:
+            first = found.setdefault(clip.id, clip)
             if first.group != clip.group:
-                bad.append(DataError(f"{where}: the group is {clip.group!r}, but {first.where} says {first.group!r}"))
-            found[clip.id] = Clip(first.where, first.name, first.start, first.group, first.captions + clip.captions)
-    rows.refuse_bad(bad, count, str(path))
-    if not found:
-        raise DataError(f"{path}: no rows; write a row for each caption")
-    return list(found.values())
+                raise DataError(f"{where}: the group is {clip.group!r}, but {first.where} says {first.group!r}")
+        except DataError as error:
+            bad[where] = error
+        else:
+            if first is not clip:
+                found[clip.id] = replace(first, captions=first.captions + clip.captions)
+    return list(found.values()), bad, count
+
+
+def recordings(clips: Sequence[Clip], folder: Path) -> dict[str, Path]:
+    """The recordings of the clips, by id, that are in a folder. Raises DataError when one has two."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; name the one of the recordings (--data.audio)")
+    named = _named(folder) if any(clip.start is not None for clip in clips) else {}
+    found: dict[str, Path] = {}
+    for clip in clips:
+        if clip.start is None:
+            path = Path(rows.audio(clip.name, clip.where, folder).path or "")
+        else:
+            path = named.get((clip.name, round(clip.start, 2)))
+        if path is not None and path.is_file():
+            found[clip.id] = path
+    return found
 
 
 def _clip(row: Mapping[str, str], where: str) -> Clip:
@@ -274,6 +286,7 @@ def _named(folder: Path) -> dict[tuple[str, float], Path]:
     return found
 
 
-def _sample(clip: Clip, media: Media, question: str) -> Sample:
+def sample_of(clip: Clip, media: Media, question: str) -> Sample:
+    """What is asked about a clip; all of its captions are answers."""
     turns = (Turn("user", (media, question)),)
     return Sample(clip.id, turns, clip.captions, group=clip.cluster)
