@@ -141,6 +141,28 @@ def test_a_full_disk_is_named_whatever_a_library_calls_it(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_library_that_may_not_write_on_is_told_in_a_sentence(tmp_path: Path):
+    script = """
+        import resource, sys
+        import numpy as np
+        from safetensors.numpy import save_file
+        from auscult.core.errors import RunError
+        from auscult.core.runs import atomic_folder
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        try:
+            with atomic_folder(sys.argv[1]) as aside:
+                save_file({"weights": np.zeros(1 << 20)}, aside / "model.safetensors")
+        except RunError as problem:
+            print(problem)
+    """
+    process = start(script, str(tmp_path / "model"))
+    said, _ = process.communicate()
+    assert said.strip().endswith(
+        "model cannot be written (File too large); make room there, or give --out another folder"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_writer_is_refused_until_the_first_is_killed(tmp_path: Path):
     script = """
         import sys, time

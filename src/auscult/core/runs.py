@@ -45,6 +45,8 @@ BEFORE = ".old-"
 """Begins the name of a folder that is just being replaced."""
 FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a user's share of it, and the longest file that is allowed."""
 PACKAGES = (
     "auscult",
     "torch",
@@ -118,11 +120,14 @@ def atomic_folder(path: Path | str) -> Generator[Path]:
         for inside in (*aside.rglob("*"), aside):
             _fsync(inside)
     except BaseException as problem:  # whatever went wrong, an interrupt too, nothing half-made stays
-        full = getattr(problem, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < FULL
+        full = shutil.disk_usage(path.parent).free < FULL
         shutil.rmtree(aside, ignore_errors=True)
-        if full and isinstance(problem, Exception) and not isinstance(problem, AuscultError):
-            # Libraries that write files call a full disk by names of their own.
-            raise _unwritable(path, os.strerror(errno.ENOSPC)) from problem
+        if (
+            isinstance(problem, Exception)
+            and not isinstance(problem, AuscultError)
+            and (why := _no_room(problem, full))
+        ):
+            raise _unwritable(path, why) from problem
         raise
     with _writing(path):
         if path.exists():
@@ -130,6 +135,13 @@ def atomic_folder(path: Path | str) -> Generator[Path]:
         aside.rename(path)
         _fsync(path.parent)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def _no_room(problem: Exception, full: bool) -> str | None:
+    """That the disk is full, or a limit met, in the system's words; libraries that write files have names of their own
+    for it, and quote these words or not."""
+    said = next((why for why in map(os.strerror, NO_ROOM) if why in str(problem)), None)
+    return said or (os.strerror(errno.ENOSPC) if full else None)
 
 
 def _fsync(path: Path) -> None:
