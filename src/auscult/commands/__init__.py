@@ -12,7 +12,7 @@ COMMANDS = {
     "grpo": "run only the reinforcement stage of a recipe",
     "eval": "evaluate a model on a benchmark, or on a recipe's held-out samples",
     "export": "write a saved model as a plain checkpoint, its adapter merged into its weights",
-    "score": "score somebody's predictions on a benchmark by its official rule, or by all rules",
+    "score": "score somebody's predictions on a benchmark by its official rule, by all rules, or by a judge",
     "compare": "compare runs row by row: paired intervals, tests, which rows differ",
     "errors": "break errors down by any label, worst first",
     "submit": "check predictions and write them as a benchmark wants them sent",
