@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import os
 import re
@@ -140,6 +141,10 @@ FLIPPED = {"data": DATA[:500_000] + b"?" + DATA[500_001:]}
         ([CUT, {"lie": -500}], [None, "bytes=300000-", "bytes=999503-"]),
         ([CUT, {"lie": 500}], [None, "bytes=300000-"]),
         ([FLIPPED], [None, None]),
+        (
+            [{**FLIPPED, "cut": 900_000}, FLIPPED, *[{"cut": 100_000}] * 6],
+            [None, "bytes=900000-", None, "bytes=100000-"],
+        ),
         ([{**CUT, "data": DATA[::-1]}], [None, "bytes=300000-"]),
         ([CUT, {"ranges": False}], [None, "bytes=300000-"]),
         ([CUT, {"range": "bytes 299999-1000002/1000003"}], [None, "bytes=300000-", None]),
@@ -195,7 +200,9 @@ def test_without_hashes_it_says_what_was_compared(source: Source, tmp_path: Path
 
 def test_a_part_of_something_else_is_not_continued(source: Source, tmp_path: Path):
     (tmp_path / "a.part").write_bytes(b"of what?")
+    (tmp_path / ".tmp-1-2-a.part.json").write_text("{")  # a kill while it was written
     assert fetch(source.url, tmp_path / "a").path.read_bytes() == DATA
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
     source.plan = [CUT]
     with pytest.raises(DownloadError):
         fetch(source.url, tmp_path / "b", patience=Patience(retries=0))
@@ -224,6 +231,25 @@ def test_two_at_once_and_addresses_that_are_none(source: Source, tmp_path: Path)
     with pytest.raises(DownloadError, match="cannot be written"):
         fetch(source.url, tmp_path / "file" / "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "file"]
+
+
+@pytest.mark.parametrize("content", [None, DATA[:9]])
+def test_another_process_may_end_between_a_look_and_the_lock(
+    source: Source, tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+):
+    """It gave up and removed its part, or it finished the file."""
+    lock = fcntl.flock
+
+    def other_ends(*arguments: Any) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        (tmp_path / "a.part").unlink()
+        if content:
+            (tmp_path / "a").write_bytes(content)
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", other_ends)
+    assert fetch(source.url, tmp_path / "a").path.read_bytes() == (content or DATA)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def wait(until: Callable[[], bool]) -> None:

@@ -123,6 +123,8 @@ def fetch(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _part(path) as part:
+            if path.exists():  # another process has finished it since we looked
+                return _there(path, sha256)
             return _Download(url, path, part, sha256, patience, tell or (lambda *_: None)).run()
     except (httpx.InvalidURL, httpx.TooManyRedirects) as problem:
         raise DownloadError(f"{url}: leads nowhere ({problem}); check the address, or name another mirror") from problem
@@ -155,7 +157,7 @@ def _part(path: Path) -> Iterator[IO[bytes]]:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as problem:
                 raise DownloadError(f"{name}: another process is fetching it; wait for that one") from problem
-            if not _is(name, part):  # whoever had it before has finished and renamed it
+            if not _is(name, part):  # whoever had it before has renamed or removed it
                 continue
             for left in path.parent.glob(f"{ASIDE}*{glob.escape(_beside(path).name)}"):  # by a kill
                 left.unlink()
