@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -171,9 +172,9 @@ def _refuse_changed(out: Path, exam: Exam, now: Mapping[str, Any]) -> None:
         return
     again = "Give --out another folder to ask anew, or --overwrite to delete that run and begin again"
     if then["gold"] != now["gold"]:
-        name, gold = PLUGIN.name_of(exam.benchmark), exam.benchmark.gold
-        answers = out / f"predictions_{label(exam.prompts[0])}.jsonl"
-        again += f"; its answers can be scored on the new file: auscult score {name} {answers} --gold {gold}"
+        answers = str(out / f"predictions_{label(exam.prompts[0])}.jsonl")
+        words = [PLUGIN.name_of(exam.benchmark), answers, "--gold", exam.benchmark.gold, "--scorer", exam.rule]
+        again += f"; its answers can be scored on the new file: {shlex.join(['auscult', 'score', *words])}"
     raise RunError(f"{out} is finished, but since then {' and '.join(changed)} changed. {again}")
 
 
