@@ -81,7 +81,16 @@ def test_all_rules_at_once(files: tuple[Path, Path], tmp_path: Path, capsys: pyt
     _, said, _ = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--scorer", "all")
     assert "Rules disagree on 2 rows:" in said
     assert "1: right by choice, letter, vlmeval, voicebench_mcq" in said
-    assert len(list((tmp_path / "out").glob("samples_mmau-*.jsonl"))) == 6
+    assert len(list((tmp_path / "out").glob("samples_mmau-*.jsonl"))) == 5, (
+        "the benchmark's own has no rule in its name"
+    )
+    assert score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--scorer", "letter")[0] == 0
+    assert main(["errors", str(tmp_path / "out"), "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)
+    assert own["total"]["wrong"] == 3, "letter, the last, calls two of four right"
+    assert Path(own["file"]).name.startswith("samples_mmau_")
+    assert main(["errors", str(tmp_path / "out"), "--json", "--label", "mmau-letter"]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["file"]).name.startswith("samples_mmau-letter_")
     code, said, _ = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--scorer", "all", "--json")
     assert code == 0
     assert set(json.loads(said)["rules"]) == {"string_match", "choice", "exact", "letter", "vlmeval", "voicebench_mcq"}

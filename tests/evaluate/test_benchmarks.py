@@ -176,16 +176,17 @@ def test_token_f1(said: str, gold: str, value: float):
 
 def test_your_own_questions_are_broken_down_by_each_tag(tmp_path: Path):
     row = {"id": "1", "audio": "a.wav", "question": "?", "answer": "dog", "choices": ["dog", "cow"]}
-    rows = [{**row, "tags": {"room": "hall"}}, {**row, "id": "2", "tags": {"mic": "far"}, "group": "clip"}]
+    rows = [{**row, "id": str(n), "tags": {"room": "hall" if n % 2 else "yard", "text": f"t{n}"}} for n in range(1, 9)]
+    rows[1] |= {"tags": {"mic": "far", "text": "t2"}, "group": "clip"}
     (tmp_path / "g.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "p.json").write_text('[{"id": "1", "response": "A"}, {"id": "2", "response": "cow"}]')
     work = scoring.work("jsonl", tmp_path / "p.json", tmp_path / "g.jsonl")
     scored = scoring.score(work, "choice")
     assert {table.breakdown.tag: [(line.name, line.correct) for line in table.lines] for table in scored.strict} == {
-        "room": [("hall", 1)],
+        "room": [("hall", 1), ("yard", 0)],
         "mic": [("far", 0)],
-    }
-    assert [outcome.group for outcome in scored.outcomes] == ["1", "clip"]
+    }, "a text that every row has for itself sorts nothing"
+    assert [outcome.group for outcome in scored.outcomes] == ["a.wav", "clip", *["a.wav"] * 6]
 
 
 def test_one_id_with_two_golds_is_refused(tmp_path: Path):

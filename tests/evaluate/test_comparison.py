@@ -18,7 +18,7 @@ from auscult.core.types import Outcome, Parsed
 from auscult.evaluate.comparison import CELLS, compare, corrected, difference
 from auscult.evaluate.labels import NONE, labels_of
 from auscult.evaluate.outcomes import write_outcomes
-from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap
+from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap, rows_for_gain
 
 
 def row(number: int, correct: bool, *, clip: int | None = None, **tags: str) -> Outcome:
@@ -143,6 +143,7 @@ def test_the_clusters_of_all_rows_are_those_of_every_part():
     assert gained.mcnemar_p == mcnemar_exact(0, 10) < 0.01
     assert gained.interval is None
     assert found.design_effect == pytest.approx(10, rel=0.25)
+    assert found.rows_needed == rows_for_gain(0.02, 1 / 6, found.design_effect) > 5 * rows_for_gain(0.02, 1 / 6)
 
 
 def test_the_interval_is_the_clustered_one_and_the_seed_is_its_own():
@@ -215,6 +216,8 @@ def test_what_a_run_says_of_its_own_models_is_the_total_of_a_comparison():
     [
         (["{0}"], "at least two runs are needed, and 1 given"),
         (["{0}", "{1}", "{2}", "--rows", "only_a"], "two runs are needed, and 3 given"),
+        (["{0}", "{1}", "--rows", "only_a", "--json"], "--json has the ids of all cells"),
+        (["{0}", "{list}"], "list.jsonl: no evaluated rows, which stand one a line: predictions"),
         (["{0}", "{1}", "--gain", "0"], "--gain is 0 points"),
         (["{0}", "{1}", "--rows", "only_c"], "invalid choice"),
         (["{0}", "nowhere.jsonl"], "there is no nowhere.jsonl"),
@@ -224,7 +227,7 @@ def test_what_a_run_says_of_its_own_models_is_the_total_of_a_comparison():
         (["{0}", "{torn}"], "torn.jsonl:40: the last line is cut off"),
         (
             ["{0}", "{other}"],
-            "other.jsonl:1: no `resps`; add it; evaluated rows are written by evaluating a model, or by",
+            "other.jsonl:1: a prediction, not scored yet; name its benchmark: --benchmark NAME --gold FILE",
         ),
         (["{0}", "{broken}"], "results_first.json is no JSON"),
         (["{0}", "{1}", "--comon"], "did you mean '--common'"),
@@ -239,7 +242,8 @@ def test_mistakes_are_sentences(
         write_outcomes(folder / f"samples_{name}.jsonl", run("+-"))
     (tmp_path / "torn.jsonl").write_text(Path(runs[1]).read_text(encoding="utf-8")[:-40], encoding="utf-8")
     (tmp_path / "other.jsonl").write_text('{"id": "q000", "model_output": "dog"}\n', encoding="utf-8")
-    names = {name: str(tmp_path / f"{name}.jsonl") for name in ("torn", "other")}
+    (tmp_path / "list.jsonl").write_text('[{"id": "q000", "model_output": "dog"}]', encoding="utf-8")
+    names = {name: str(tmp_path / f"{name}.jsonl") for name in ("torn", "other", "list")}
     shutil.copytree(folder, tmp_path / "broken")
     (tmp_path / "broken" / "results_first.json").write_text("{")
     write_outcomes(tmp_path / "broken" / "samples_first.jsonl", run("+-"))

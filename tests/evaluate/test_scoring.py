@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auscult.core.errors import DataError
+from auscult.core.errors import ConfigError, DataError
 from auscult.core.seeds import rng
 from auscult.evaluate import scoring
 from auscult.evaluate.scorers.string_match import string_match
@@ -221,13 +221,90 @@ def test_answers_that_are_kept_back_are_not_scored(tmp_path: Path):
         small(tmp_path, [{"id": "1", "model_output": "dog"}], hidden)
 
 
-def test_no_prediction_at_all_is_zero_strictly_and_nothing_officially(tmp_path: Path):
-    work = small(tmp_path, [{"id": "9", "model_output": "dog"}])
-    figures = scoring.score(work, "string_match").to_dict()
-    assert figures["official"]["total"] == {"correct": 0, "n": 0, "percent": 0.0}
-    assert figures["strict"]["total"]["n"] == 4
-    assert figures["unparsed_share"] is None
-    assert figures["problems"] == {"unknown": 1, "missing": 4}
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        (
+            {"id": "x1", "model_output": "dog"},
+            r"none of the 4 .*4 missing, 1 unknown.* like 'x1', theirs like '1', '2'",
+        ),
+        ({"id": "1", "model_output": 5}, r"none of the 4 questions .*1 not_text"),
+    ],
+)
+def test_predictions_of_another_benchmark_have_no_score(tmp_path: Path, row: Row, complaint: str):
+    with pytest.raises(DataError, match=rf"p\.json: {complaint}"):
+        small(tmp_path, [row])
+
+
+def test_a_line_of_no_row_has_no_percentage_and_unread_is_a_share_of_the_answered(tmp_path: Path):
+    work = small(tmp_path, [{"id": "1", "model_output": ""}])
+    figures = scoring.score(work, "choice").to_dict()
+    assert figures["official"]["task"]["music"] == {"correct": 0, "n": 0, "percent": None}
+    assert figures["official"]["total"] == {"correct": 0, "n": 1, "percent": 0.0}
+    assert (figures["strict"]["total"]["n"], figures["unparsed_share"]) == (4, 1.0)
+
+
+def test_a_torn_row_of_questions_is_never_lost(tmp_path: Path):
+    """Whoever walks the rows alone sees 599 questions: eval and submit did."""
+    rows, path, given = mmar(600), tmp_path / "torn.jsonl", tmp_path / "p.json"
+    path.write_text("\n".join(json.dumps(row) for row in rows)[:-40])
+    given.write_text(json.dumps([{"id": row["id"], "answer_prediction": "low"} for row in rows]))
+    for read in (scoring.find("mmar")(gold=str(path)).samples, lambda: scoring.work("mmar", given, path)):
+        with pytest.raises(DataError, match=r"torn\.jsonl:600: no JSON .*its question is lost; write or download"):
+            read()
+    with pytest.raises(DataError, match=r"torn\.jsonl:600: .*nobody knows what it was asked; .*--gold FILE"):
+        scoring.work("mmar", path)
+
+
+def test_a_gold_file_of_another_benchmark_is_refused_by_its_name(testdata: Path, gold: Path, tmp_path: Path):
+    (tmp_path / "p.json").write_text('[{"id": "1", "model_output": "dog"}]')
+    for name, title in (("mmar", "MMAR"), ("vqarad", "VQA-RAD"), ("jsonl", "your own samples")):
+        expected = rf"mmau-test-mini\.json: the gold file of MMAU test-mini \(v05.*no questions of {title}"
+        with pytest.raises(DataError, match=expected):
+            scoring.work(name, tmp_path / "p.json", gold)
+
+
+def test_a_row_may_repeat_some_of_its_question_and_need_not_repeat_all(tmp_path: Path):
+    rows = [
+        {"question": "Which?", "answer": "dog"},
+        {"question": "Which?", "answer": "a cat"},
+        {"question": 5, "answer": 5},
+    ]
+    made = [{"id": str(number), "model_output": "dog", **row} for number, row in enumerate(rows, 1)]
+    work = small(tmp_path, made)
+    assert [problem.id for problem in work.problems if problem.reason == "other_gold"] == ["2", "3"]
+
+
+def test_your_own_samples_may_carry_their_predictions(tmp_path: Path):
+    asked = [
+        {"id": str(n), "audio": "a.wav", "question": "?", "choices": ["dog", "cow"], "answer": "dog"} for n in (1, 2)
+    ]
+    bare, path = tmp_path / "gold.jsonl", tmp_path / "p.jsonl"
+    for key in ("model_output", "mine"):
+        told = [
+            {**row, key: reply, "thinking_prediction": "hm"} for row, reply in zip(asked, ("A", "cow"), strict=True)
+        ]
+        path.write_text("\n".join(map(json.dumps, told)))
+        bare.write_text("\n".join(map(json.dumps, asked)))
+        for gold in (None, bare):
+            work = scoring.work("jsonl", path, gold, key if key == "mine" else "")
+            assert scoring.score(work, "choice").totals[1].correct == 1
+            assert work.problems == ()
+    assert {sample.group for sample in work.samples} == {"a.wav"}, "questions about one recording are one cluster"
+
+
+def test_the_gold_is_neither_proposed_nor_taken_as_predictions(gold: Path, rows: list[Row], tmp_path: Path):
+    made = [{**row, "answer_prediction": row["choices"][0]} for row in rows]
+    (tmp_path / "p.json").write_text(json.dumps(made))
+    with pytest.raises(DataError, match="did you mean --key answer_prediction"):
+        scoring.work("mmau", tmp_path / "p.json", gold, "answr_pred")
+    for given in (gold, None):
+        with pytest.raises(ConfigError, match=r"--key answer: .* that is the gold"):
+            scoring.work("mmau", tmp_path / "p.json", given, "answer")
+    (tmp_path / "q.json").write_text(json.dumps([{"id": row["id"], "answer": row["choices"][0]} for row in rows]))
+    assert scoring.score(scoring.work("mmau", tmp_path / "q.json", gold, "answer"), "exact").totals[1].correct == 395
+    with pytest.raises(DataError, match="its rows have id; name one of them"):
+        scoring.work("mmau", tmp_path / "q.json", gold, "answers_")
 
 
 def test_an_outcome_without_a_prediction_says_so(tmp_path: Path):

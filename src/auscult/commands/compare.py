@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from auscult.evaluate.comparison import Comparison, PairedSlice
 
-CELLS = ("both_right", "only_a", "only_b", "both_wrong")
-
 
 def run(command: str, arguments: list[str]) -> int:
     """Compares and prints tables, the ids of one cell, or one JSON object with everything."""
+    from auscult.evaluate.comparison import CELLS, compare, corrected
+
     parser = Parser(
         command,
         "RUN RUN [RUN ...] [--label LABEL] [--common] [--gain POINTS] [--rows CELL] [--seed N] "
@@ -34,7 +34,9 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument(
         "--gain", type=float, default=2.0, metavar="POINTS", help="gain to plan rows for, points (default: 2)"
     )
-    parser.add_argument("--rows", choices=CELLS, metavar="CELL", help=f"print only the ids of {', '.join(CELLS)}")
+    parser.add_argument(
+        "--rows", choices=CELLS.values(), metavar="CELL", help=f"print only the ids of {', '.join(CELLS.values())}"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object, with the ids of all cells")
     if parser.helped(arguments):
@@ -45,8 +47,8 @@ def run(command: str, arguments: list[str]) -> int:
         raise ConfigError(f"compare: {wanted} are needed, and {len(known.runs)} given; name them one after another")
     if not 0 < known.gain < 100:
         raise ConfigError(f"compare: --gain is {known.gain:g} points; give more than 0 and less than 100")
-    from auscult.evaluate.comparison import compare, corrected
-
+    if known.rows and known.json:
+        raise ConfigError("compare: --rows prints ids, one a line; leave it out, --json has the ids of all cells")
     a, *others = outcomes.read(known.runs, known)
     found = [compare(a.rows, b.rows, seed=known.seed, gain=known.gain / 100, common=known.common) for b in others]
     totals = corrected([one.total for one in found])
@@ -78,7 +80,8 @@ def _show(a: outcomes.Read, b: outcomes.Read, found: Comparison, several: int) -
 
     console = outcomes.console()
     total = found.total
-    console.print(Text(f"A  {a.file}\nB  {b.file}\n{total.n:,} rows, {total.clusters:,} clusters", style="bold"))
+    extent = outcomes.extent(total.n, total.clusters, one_group=found.one_group)
+    console.print(Text(f"A  {a.file}\nB  {b.file}\n{extent}", style="bold"))
     console.print(_accuracies(total, a, b))
     console.print(Text(_verdict(total, several)), soft_wrap=True)
     cells = outcomes.columns("", "B right", "B wrong")
@@ -136,6 +139,10 @@ def _notes(found: Comparison) -> list[str]:
         f"{percent(found.discordance)} of the rows are answered by one run only, design effect {effect})."
     )
     notes = [planned]
+    if found.parts:
+        notes.append(
+            f"p (Holm) is corrected for being one of {len(found.parts):,} lines, those of all tables together."
+        )
     if found.left_out:
         notes.append(outcomes.left_out(found.left_out))
     if any(found.unpaired):

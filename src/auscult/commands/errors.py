@@ -53,10 +53,13 @@ def _show(name: str, found: Errors) -> None:
     from rich.text import Text
 
     console = outcomes.console()
-    console.print(Text(f"{name}: {found.total.n:,} rows, {found.total.clusters:,} clusters", style="bold"))
+    extent = outcomes.extent(found.total.n, found.total.clusters, one_group=found.one_group)
+    console.print(Text(f"{name}: {extent}", style="bold"))
     console.print(_table("", [found.total]))
     for tag, parts in found.by.items():
         console.print(_table(f"By {tag}", parts))
+    if found.by:
+        console.print(Text("Worst first, by the lower end of the interval: what is most surely bad."), soft_wrap=True)
     if found.left_out:
         console.print(Text(outcomes.left_out(found.left_out)), soft_wrap=True)
 

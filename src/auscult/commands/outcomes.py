@@ -29,7 +29,9 @@ _TIMED = re.compile(r"(.*)_\d{4}-\d\d-\d\dT[\d.-]+")
 def add_options(parser: Parser) -> None:
     """The options that say which rows of a run, and how predictions are scored."""
     parser.add_argument(
-        "--label", metavar="LABEL", help="which samples_LABEL.jsonl of a run folder (default: the last model's)"
+        "--label",
+        metavar="LABEL",
+        help="which samples_LABEL.jsonl of a run folder (default: the last model's, or the benchmark's own rule)",
     )
     parser.add_argument("--benchmark", metavar="NAME", help="benchmark of predictions files, for example mmau")
     parser.add_argument("--gold", metavar="FILE", help="its gold file (default: the predictions carry it)")
@@ -70,19 +72,23 @@ def _read(path: Path, known: argparse.Namespace) -> Read:
 
 
 def _last(run: Path, label: str | None) -> Path:
-    """The samples file called `label`; else that of the last model, by the order that its results say."""
+    """The samples file called `label`, of equals the newest; else that of the last model, by the order that its results
+    say, or of the benchmark's own rule."""
     labels = [path.stem.removeprefix(SAMPLES) for path in sorted(run.glob(f"{SAMPLES}*.jsonl"))]
     if not labels:
         raise RunError(f"{run} holds no {SAMPLES}*.jsonl; evaluate the run first, or name a samples file")
-    if label and label not in labels:
-        raise ConfigError(f"{run} has no {SAMPLES}{label}.jsonl{nearest(label, labels)}; it has {', '.join(labels)}")
+    newest = {timed[1] if (timed := _TIMED.fullmatch(found)) else found: found for found in labels}
+    if label and label not in (*labels, *newest):
+        raise ConfigError(f"{run} has no {SAMPLES}{label}.jsonl{nearest(label, labels)}; it has {', '.join(newest)}")
     if label:
-        return run / f"{SAMPLES}{label}.jsonl"
+        return run / f"{SAMPLES}{newest.get(label, label)}.jsonl"
     orders = {found: order for found in labels if (order := _order(run / f"results_{found}.json")) is not None}
-    scored = {timed[1] if (timed := _TIMED.fullmatch(found)) else found for found in labels}
-    if not orders and len(scored) > 1:
-        raise ConfigError(f"{run} has {', '.join(labels)}, and none is the last; choose one with --label")
-    return run / f"{SAMPLES}{max(orders, key=orders.__getitem__) if orders else labels[-1]}.jsonl"
+    if orders:
+        return run / f"{SAMPLES}{max(orders, key=orders.__getitem__)}.jsonl"
+    own = [name for name in newest if all(other == name or other.startswith(f"{name}-") for other in newest)]
+    if not own:
+        raise ConfigError(f"{run} has {', '.join(newest)}, and none is the last; choose one with --label")
+    return run / f"{SAMPLES}{newest[own[0]]}.jsonl"
 
 
 def _order(results: Path) -> int | None:
@@ -116,6 +122,11 @@ def columns(corner: str, *headings: str) -> Table:
     for heading in headings:
         table.add_column(Text(heading), justify="right")
     return table
+
+
+def extent(rows: int, clusters: int, *, one_group: bool) -> str:
+    """Of how many rows something is told, and how many of them are independent."""
+    return f"{rows:,} rows, " + ("all of one group and taken as independent" if one_group else f"{clusters:,} clusters")
 
 
 def left_out(labels: Mapping[str, int]) -> str:

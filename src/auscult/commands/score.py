@@ -40,8 +40,6 @@ REASONS = {
     "other_gold": "Rows that carry another question or answer than the gold file, so made for another version of it",
 }
 """Problems in words."""
-UNANSWERED = ("no_prediction", "failed")
-"""Outcomes that had no reply to read."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -103,8 +101,9 @@ def run(command: str, arguments: list[str]) -> int:
         parity = None
         one = scoring.score(work, known.scorer or work.benchmark.scorer)
         scores, figures = {one.rule: one}, one.to_dict()
+    own = work.benchmark.scorer
     writers: dict[str, Callable[[Path], None]] = {
-        known.benchmark if len(scores) == 1 else f"{known.benchmark}-{rule}": _writer(scored)
+        known.benchmark if rule == own else f"{known.benchmark}-{rule}": _writer(scored)
         for rule, scored in scores.items()
     }
     files = _write(out, writers, figures, work.problems)
@@ -207,9 +206,9 @@ def _score_table(scored: Scored) -> Table:
         over = {line.name: line for line in official.lines}
         for line in strict.lines:
             alike = [one for one in scored.outcomes if one.tags.get(strict.breakdown.tag) == line.name]
-            drawn.add_row(*_line(line.name, over.get(line.name), line), _interval(alike))
+            drawn.add_row(*_line(line.name, over.get(line.name), line), _interval(alike, scored.outcomes))
     official, strict = scored.totals
-    drawn.add_row(*_line("Total accuracy", official, strict, "bold"), _interval(scored.outcomes))
+    drawn.add_row(*_line("Total accuracy", official, strict, "bold"), _interval(scored.outcomes, scored.outcomes))
     return drawn
 
 
@@ -219,13 +218,13 @@ def _line(name: str, official: Line | None, strict: Line, style: str = "") -> It
     yield _cell(f"{strict.percent:.2f}% over {strict.n}")
 
 
-def _interval(rows: Sequence[Outcome]) -> Text:
-    """Of the strict accuracy, by cluster, as the results file has it."""
+def _interval(rows: Sequence[Outcome], of: Sequence[Outcome]) -> Text:
+    """Of the strict accuracy of some rows of all, by cluster, as the results file has it."""
     from auscult.evaluate.outcomes import proportion
 
     if not rows:
         return _cell("")
-    low, high = proportion(rows)["interval"]
+    low, high = proportion(rows, of)["interval"]
     return _cell(f"{low * 100:.1f} to {high * 100:.1f}")
 
 
@@ -246,16 +245,21 @@ def _parity_table(parity: Parity) -> Table:
 
 def _words(scored: Scored) -> Iterator[str]:
     """What stands beside the score."""
+    from auscult.evaluate.labels import labels_of
+    from auscult.evaluate.predictions import UNGIVEN
+
     figures = scored.to_dict()
     error, guess = figures["clustered_se"], figures["baselines"]
     if error is not None:
         yield f"Standard error {error * 100:.2f} points, clustered by {figures['clusters']:,} groups."
+    elif figures["clusters"] == 1:
+        yield "All rows are of one group; the intervals take them as independent."
     chance = "not defined" if guess["chance"] is None else f"{guess['chance']:.2%}"
     majority = "not defined" if guess["majority"] is None else f"{guess['majority']:.2%}"
-    yield f"Chance {chance}; the best constant answer {majority}."
+    yield f"Chance {chance}; the best constant answer{_tasks(scored)} {majority}."
     official, strict = scored.totals
     reasons = Counter(outcome.parsed.problem for outcome in scored.outcomes if outcome.parsed.problem)
-    unread = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if reason not in UNANSWERED)
+    unread = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if reason not in UNGIVEN)
     yield f"Unread {_share(_unread(scored), official.n)} of the predictions{f': {unread}' if unread else ''}."
     if official.n < strict.n:
         without = strict.n - official.n
@@ -263,8 +267,18 @@ def _words(scored: Scored) -> Iterator[str]:
     size = scored.work.benchmark.size
     if size is not None and size != strict.n:
         yield f"The gold has {strict.n:,} questions of {size:,}: this is no score of the whole benchmark."
+    for table in scored.strict:
+        if not any(line.n for line in table.lines):
+            yield f"No question has a `{table.breakdown.tag}`: is this the gold file of {scored.work.benchmark.title}?"
+    if not scored.work.benchmark.breakdowns and (left := labels_of(scored.outcomes).left_out):
+        yield outcomes.left_out(left)
     for name, value in figures["figures"].items():
         yield f"{name}: {'not defined' if value is None else f'{value:.4f}'}"
+
+
+def _tasks(scored: Scored) -> str:
+    """What the constant answer is the best for, where it is not one for all questions."""
+    return " of each task" if len({outcome.tags.get("task") for outcome in scored.outcomes}) > 1 else ""
 
 
 def _troubles(problems: Sequence[Problem]) -> Iterator[str]:
@@ -294,8 +308,10 @@ def _flips(parity: Parity) -> Iterator[str]:
 
 
 def _unread(scored: Scored) -> int:
+    from auscult.evaluate.predictions import UNGIVEN
+
     problems = [outcome.parsed.problem for outcome in scored.outcomes]
-    return sum(problem is not None and problem not in UNANSWERED for problem in problems)
+    return sum(problem is not None and problem not in UNGIVEN for problem in problems)
 
 
 def _share(count: int, rows: int) -> str:

@@ -103,7 +103,10 @@ class Benchmark(ABC):
 
     def samples_of(self, file: Records, *, judged: bool = False) -> list[Sample]:
         """`samples`, of a gold file in memory; with `judged`, as a judge scores them. A question that stands twice,
-        word for word, counts once."""
+        word for word, counts once; a row that cannot be read is a question lost, so it is refused."""
+        _refuse_foreign(type(self), file)
+        for broken in file.broken[:1]:
+            raise DataError(f"{broken.where}: {broken.why}, so its question is lost; write or download the file again")
         read = self.judged if judged else self.sample
         found: dict[str, Sample] = {}
         for record in file.rows:
@@ -139,6 +142,16 @@ def find(name: str) -> type[Benchmark]:
     if name not in names:
         raise ConfigError(f"there is no benchmark {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}")
     return PLUGIN.find(name, Benchmark)
+
+
+def _refuse_foreign(kind: type[Benchmark], file: Records) -> None:
+    """Raises DataError for a file that another benchmark knows as its own."""
+    others = () if file.sha256 in kind.versions else map(find, PLUGIN.names())
+    if owner := next((other for other in others if file.sha256 in other.versions), None):
+        raise DataError(
+            f"{file.path}: the gold file of {owner.title} ({owner.versions[file.sha256]}), which holds no questions of "
+            f"{kind.title}; name the benchmark that it belongs to, or the other's file ({kind.source})"
+        )
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:

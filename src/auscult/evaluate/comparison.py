@@ -25,7 +25,7 @@ from auscult.core.errors import DataError
 from auscult.core.seeds import derive
 from auscult.core.types import Outcome
 from auscult.evaluate.labels import labels_of
-from auscult.evaluate.outcomes import clusters
+from auscult.evaluate.outcomes import clusters, one_group
 from auscult.evaluate.statistics import (
     Interval,
     clustered_wilson,
@@ -99,6 +99,8 @@ class Comparison:
     """Labels that sort no rows, and how many values each has."""
     unpaired: tuple[int, int]
     """Rows that only A has, and only B; they are not compared."""
+    one_group: bool
+    """Whether all rows are of one group, so that each was taken for a cluster."""
     reworded: int
     """Rows whose question reads differently in the two runs, though id and gold answer agree."""
     discordance: float
@@ -138,6 +140,7 @@ def compare(
         {cell: tuple(one.a.id for one in pairs if _cell(one) == cell) for cell in CELLS.values()},
         labels.left_out,
         unpaired,
+        one_group([one.a for one in pairs]),
         sum(one.a.input.split() != one.b.input.split() for one in pairs),
         discordance,
         effect,
@@ -230,7 +233,6 @@ def _part(pairs: Sequence[Pair], names: Sequence[str], tag: str, value: str, see
     )
 
 
-def _possible(interval: Interval) -> Interval | None:
-    """What of the interval a difference of two shares can be; None where it has no width, for nothing is that sure."""
-    low, high = interval
-    return (max(low, -1.0), min(high, 1.0)) if high - low > 1e-9 else None
+def _possible(interval: Interval | None) -> Interval | None:
+    """What of the interval a difference of two shares can be."""
+    return interval and (max(interval[0], -1.0), min(interval[1], 1.0))

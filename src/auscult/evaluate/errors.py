@@ -19,7 +19,7 @@ from pathlib import Path
 from auscult.core.runs import write_text
 from auscult.core.types import Outcome
 from auscult.evaluate.labels import labels_of
-from auscult.evaluate.outcomes import clusters
+from auscult.evaluate.outcomes import clusters, one_group
 from auscult.evaluate.statistics import Interval, clustered_wilson
 
 
@@ -53,6 +53,8 @@ class Errors:
     """All rows."""
     by: Mapping[str, tuple[ErrorSlice, ...]]
     """Each label's values, worst first."""
+    one_group: bool
+    """Whether all rows are of one group, so that each was taken for a cluster."""
     left_out: Mapping[str, int]
     """Labels that sort no rows, and how many values each has."""
 
@@ -77,6 +79,7 @@ def errors_of(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Errors:
             tag: tuple(sorted((part(tag, value, places) for value, places in values.items()), key=worst_first))
             for tag, values in labels.rows.items()
         },
+        one_group(outcomes),
         labels.left_out,
     )
 

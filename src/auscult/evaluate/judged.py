@@ -175,7 +175,7 @@ class Judged:
 
     def summary(self, rows: Sequence[Rating]) -> dict[str, Any]:
         """The figures of some rows, at least one, in points, as the benchmark's table shows them; None for what cannot
-        be told. `interval` (95 %) is that of the mean over all rows that have a grade; accuracies are shares of the
+        be told. `interval` (95 %) is that of `score`, and None where that is; accuracies are shares of the
         same rows as the scores, there where a reply is right or wrong."""
         scale = self.docket.scale
         grades = [row.grade for row in rows if row.grade is not None]
@@ -187,7 +187,7 @@ class Judged:
             "n": n,
             "score": points * fmean(grades) if grades and not failed else None,
             "between": [points * (sum(grades) + failed * end) / n for end in (scale.lowest, scale.highest)],
-            "interval": None if not grades else list(self._interval([row for row in rows if row.grade is not None])),
+            "interval": list(self._interval(rows)) if grades and not failed else None,
             "official": points * fmean(official) if official else None,
             "official_n": len(official),
             "no_prediction": sum(row.parsed.problem == NO_PREDICTION for row in rows),
@@ -203,12 +203,12 @@ class Judged:
         where no cluster's mean differs from another's, for it has a width there. Both by cluster."""
         scale = self.docket.scale
         shares = [scale.share(row.grade) for row in rows if row.grade is not None]
-        groups = [row.group for row in rows]
-        groups = groups if len(set(groups)) > 1 else [row.id for row in rows]
+        alone = len({row.group for row in self.rows}) == 1
+        groups = [row.id if alone else row.group for row in rows]
         low, high = clustered_wilson(shares, groups)
         if set(shares) - {0.0, 1.0}:
             found = paired_bootstrap([0.0] * len(shares), shares, groups, seed=0).interval
-            if found[1] - found[0] > 1e-9:
+            if found is not None:
                 low, high = max(0.0, found[0]), min(1.0, found[1])
         width = scale.highest - scale.lowest
         return scale.points * (scale.lowest + width * low), scale.points * (scale.lowest + width * high)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from auscult.core.errors import ConfigError
-from auscult.core.types import Outcome
+from auscult.core.types import Outcome, Sample
 
 NONE = "(none)"
 """Value of the rows that lack a label which others have."""
@@ -31,7 +31,7 @@ class Labels:
     """Labels that sort no rows, and how many values each has."""
 
 
-def labels_of(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Labels:
+def labels_of(outcomes: Sequence[Outcome | Sample], by: Sequence[str] = ()) -> Labels:
     """All labels that tell rows apart, or those named in `by`, in the order in which they first occur.
 
     Raises ConfigError for a name in `by` that no row has.
@@ -48,7 +48,7 @@ def labels_of(outcomes: Sequence[Outcome], by: Sequence[str] = ()) -> Labels:
     return Labels(kept, {tag: len(values) for tag, values in sorted_by.items() if tag not in kept})
 
 
-def _values(outcomes: Sequence[Outcome], tag: str) -> dict[str, tuple[int, ...]]:
+def _values(outcomes: Sequence[Outcome | Sample], tag: str) -> dict[str, tuple[int, ...]]:
     places: dict[str, list[int]] = {}
     for place, outcome in enumerate(outcomes):
         places.setdefault(outcome.tags.get(tag) or NONE, []).append(place)

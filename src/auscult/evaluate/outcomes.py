@@ -12,22 +12,30 @@ from auscult.core.errors import DataError, RunError
 from auscult.core.runs import read_jsonl, write_text
 from auscult.core.types import Outcome, Parsed
 from auscult.data import rows
+from auscult.evaluate.predictions import KEYS
 from auscult.evaluate.statistics import clustered_wilson
 
 ADVICE = "evaluated rows are written by evaluating a model, or by scoring predictions (--benchmark NAME --gold FILE)"
 """What to do with a file that holds none."""
 
 
-def clusters(outcomes: Sequence[Outcome]) -> list[str]:
-    """What is independent: the samples' groups, or each row for itself when all rows share one group."""
-    groups = [outcome.group for outcome in outcomes]
-    return groups if len(set(groups)) > 1 else [outcome.id for outcome in outcomes]
+def one_group(outcomes: Sequence[Outcome]) -> bool:
+    """Whether all rows are of one group, beside which nothing says how much its rows have in common."""
+    return len({outcome.group for outcome in outcomes}) == 1
 
 
-def proportion(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Rows, right ones, accuracy and its 95 % interval: Wilson's, on as many rows as they tell beside their likes."""
+def clusters(outcomes: Sequence[Outcome], of: Sequence[Outcome] = ()) -> list[str]:
+    """What is independent: the samples' groups, or each row for itself when all rows share one group. Where the rows
+    are a part `of` others, all of these decide."""
+    alone = one_group(of or outcomes)
+    return [outcome.id if alone else outcome.group for outcome in outcomes]
+
+
+def proportion(outcomes: Sequence[Outcome], of: Sequence[Outcome] = ()) -> dict[str, Any]:
+    """Rows, right ones, accuracy and its 95 % interval: Wilson's, on as many rows as they tell beside their likes.
+    `of`: see `clusters`."""
     right = [outcome.correct for outcome in outcomes]
-    interval = clustered_wilson(right, clusters(outcomes))
+    interval = clustered_wilson(right, clusters(outcomes, of))
     return {"n": len(right), "correct": sum(right), "accuracy": sum(right) / len(right), "interval": list(interval)}
 
 
@@ -45,6 +53,7 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
     Raises DataError that names file, line and key of the first row that is no such outcome, a row cut off in its middle
     included.
     """
+    _refuse_packed(path)
     try:
         found, torn = read_jsonl(path)
     except RunError as problem:
@@ -59,10 +68,26 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
         raise DataError(f"{problem}; {ADVICE}") from problem
 
 
+def _refuse_packed(path: Path) -> None:
+    """Raises DataError for what only predictions are: a list, or something packed."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(64).lstrip()[:2]
+    except OSError:
+        return  # said by whoever reads it
+    if begins[:1] == b"[" or begins in (b"PK", b"\x1f\x8b"):
+        raise DataError(
+            f"{path}: no evaluated rows, which stand one a line: predictions are scored when their benchmark is named, "
+            "--benchmark NAME --gold FILE"
+        )
+
+
 def _outcome(row: dict[str, Any], where: str) -> Outcome:
     def text(key: str) -> str:
         return rows.text(rows.required(row, key, where), key, where, blank=True)
 
+    if "resps" not in row and not set(KEYS).isdisjoint(row):
+        raise DataError(f"{where}: a prediction, not scored yet; name its benchmark: --benchmark NAME --gold FILE")
     replies = rows.required(row, "resps", where)
     if not isinstance(replies, list) or len(replies) != 1:
         raise DataError(f"{where}: `resps` is no list of one reply; write [...]")

@@ -26,6 +26,8 @@ OFFICIAL = ("model_output", "model_prediction", "answer_prediction")
 """Keys that the official scripts and their READMEs name; they must not contradict each other."""
 KEYS = (*OFFICIAL, "response", "resps")
 """All keys that are looked for, the official ones first."""
+GOLD = ("answer", "answers", "correct_answer", "reference")
+"""Keys under which gold files say what is right: they are never proposed as the key of predictions."""
 UNGIVEN = ("no_prediction", "failed")
 """Problems of an outcome whose question was never answered: it has no reply to score."""
 
@@ -156,6 +158,7 @@ def _keyless(file: Records, key: str) -> str:
     there = list(dict.fromkeys(name for record in file.rows for name in record.row))
     if not key:
         return f"{file.path}: no row has {', '.join(KEYS)}; name the key of the predictions with --key ({there[:12]})"
+    there = [name for name in there if name not in GOLD]
     near = get_close_matches(key, there, n=1)
-    hint = f"did you mean --key {near[0]}?" if near else f"its rows have {', '.join(there[:12])}"
+    hint = f"did you mean --key {near[0]}?" if near else f"its rows have {', '.join(there[:12])}; name one of them"
     return f"{file.path}: no row has the key `{key}`; {hint}"

@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import re
 import zipfile
 import zlib
@@ -26,6 +27,8 @@ from typing import Any
 from auscult.core.errors import DataError
 
 JSON = (".json", ".jsonl")
+UNPACKING = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What damaged or unknown packing raises; of the ValueErrors, UnicodeDecodeError is told apart before."""
 _ID = re.compile(r'"id"\s*:\s*"([^"\\]+)"')
 
 
@@ -91,7 +94,7 @@ def _text(data: bytes, path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"{path}: no text in UTF-8 at byte {problem.start}; save its rows in UTF-8") from problem
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as problem:
+    except UNPACKING as problem:
         raise DataError(f"{path}: cannot be unpacked ({problem}); pack it again") from problem
 
 

@@ -51,7 +51,8 @@ class Evaluation:
             "unparsed": dict(Counter(o.parsed.problem for o in self.outcomes if o.parsed.problem)),
             "by": {
                 "task": {
-                    task: {**proportion(rows), "baselines": asdict(self.guesses[task])} for task, rows in tasks.items()
+                    task: {**proportion(rows, self.outcomes), "baselines": asdict(self.guesses[task])}
+                    for task, rows in tasks.items()
                 }
             },
             "baselines": {

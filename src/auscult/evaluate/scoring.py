@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from auscult.evaluate import predictions, records
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import Benchmark, Breakdown, did_you_mean, find
 from auscult.evaluate.predictions import UNGIVEN, Predictions, Problem
+from auscult.evaluate.records import Records
 from auscult.evaluate.results import Evaluation
 from auscult.evaluate.verdict import Verdict
 
@@ -47,9 +48,9 @@ class Line:
         """Accuracy in percent, 0 without rows, as the official scripts print it."""
         return self.correct / self.n * 100 if self.n else 0.0
 
-    def to_dict(self) -> dict[str, int | float]:
-        """Counts and percent, to two decimals."""
-        return {"correct": self.correct, "n": self.n, "percent": round(self.percent, 2)}
+    def to_dict(self) -> dict[str, int | float | None]:
+        """Counts and percent, to two decimals; None of no rows."""
+        return {"correct": self.correct, "n": self.n, "percent": round(self.percent, 2) if self.n else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,9 @@ def work(
     """A benchmark's questions and somebody's predictions.
 
     Without `gold` the predictions must carry it in their rows, as the official scripts want their input. With `judged`
-    questions are read as a judge scores them, also those without an answer. Raises DataError for files that cannot be
-    used, and for questions whose answers are withheld.
+    questions are read as a judge scores them, also those without an answer. Raises ConfigError for a `key` that holds
+    the gold answers, DataError for files that cannot be used, for questions whose answers are withheld, and when no
+    question has a prediction.
     """
     kind = find(name)
     file = records.read(path)
@@ -189,9 +191,18 @@ def work(
             raise DataError(
                 f"{bare}: carries no {', '.join(kind.gold_keys)}; name the gold file ({kind.source}): --gold FILE"
             )
+        for torn in file.broken[:1]:
+            raise DataError(
+                f"{torn.where}: {torn.why}, so nobody knows what it was asked; mend it, or name the gold file "
+                f"({kind.source}): --gold FILE"
+            )
     gold_file = records.read(gold) if gold else file
-    if gold and gold_file.broken:
-        raise DataError(f"{gold_file.broken[0].where}: {gold_file.broken[0].why}; download the gold file again")
+    published = {chosen.id_of(one.row, one.number): one.row for one in gold_file.rows}
+    if key in (*kind.gold_keys, *predictions.GOLD) and all(
+        one.row.get(key) == published.get(chosen.id_of(one.row, one.number), {}).get(key) for one in file.rows
+    ):
+        raise ConfigError(f"--key {key}: in {path} that is the gold, not what was predicted; name the predictions' key")
+    gold_file = gold_file if gold else _unanswered(file, key)
     samples = tuple(chosen.samples_of(gold_file, judged=judged))
     secret = [sample.id for sample in samples if not sample.answers and not judged]
     if secret:
@@ -200,8 +211,10 @@ def work(
             f"they are scored by their owners: auscult submit {name}"
         )
     found = predictions.of(file, key, chosen.id_of)
-    other = _other_gold(chosen, samples, found, judged) if gold else []
+    other = _other_gold(chosen, published, samples, found, judged) if gold else []
     problems = (*found.against(sample.id for sample in samples), *other)
+    if not any(sample.id in found.texts for sample in samples):
+        raise DataError(_strangers(samples, found, problems))
     return Work(name, chosen, kind.identity_of(gold_file), samples, found, problems)
 
 
@@ -262,7 +275,7 @@ def tables(outcomes: Sequence[Outcome], breakdowns: Sequence[Breakdown]) -> tupl
     return tuple(found)
 
 
-def told(tables: Sequence[Table]) -> dict[str, dict[str, dict[str, int | float]]]:
+def told(tables: Sequence[Table]) -> dict[str, dict[str, dict[str, int | float | None]]]:
     """Tables for a results file, by tag and value."""
     return {table.breakdown.tag: {line.name: line.to_dict() for line in table.lines} for table in tables}
 
@@ -272,14 +285,44 @@ def disagreements(one: Scored, other: Scored) -> int:
     return sum(a.correct != b.correct for a, b in zip(one.outcomes, other.outcomes, strict=True))
 
 
-def _other_gold(chosen: Benchmark, samples: Sequence[Sample], found: Predictions, judged: bool) -> list[Problem]:
-    """Rows that carry another question than the gold file has under their id: they answer another version of it."""
+def _unanswered(file: Records, key: str) -> Records:
+    """The questions of a file of predictions that carry them, as a gold file has them."""
+    said = (*predictions.KEYS, "thinking_prediction", key)
+    rows = (replace(one, row={name: one.row[name] for name in one.row if name not in said}) for one in file.rows)
+    return replace(file, rows=tuple(rows))
+
+
+def _other_gold(
+    chosen: Benchmark,
+    published: Mapping[str | None, Mapping[str, Any]],
+    samples: Sequence[Sample],
+    found: Predictions,
+    judged: bool,
+) -> list[Problem]:
+    """Rows that carry another question than is `published` under their id: they answer another version of it. What a
+    row does not say is taken from there."""
     read = chosen.judged if judged else chosen.sample
-    by_id = {sample.id: sample for sample in samples}
     stale: list[Problem] = []
-    for name, row in found.rows.items():
-        if name in by_id and chosen.carries_gold(row):
-            own, gold = read(row, found.places[name], name), by_id[name]
-            if (own.question, own.choices, own.answers) != (gold.question, gold.choices, gold.answers):
-                stale.append(Problem("other_gold", found.places[name], name))
+    for gold in samples:
+        row, where = found.rows.get(gold.id, {}), found.places.get(gold.id, "")
+        if not chosen.carries_gold(row):
+            continue
+        carried = {key: row[key] for key in published[gold.id] if row.get(key) is not None}
+        try:
+            own = read({**published[gold.id], **carried}, where, gold.id)
+        except DataError:
+            own = None
+        if own is None or (own.question, own.choices, own.answers) != (gold.question, gold.choices, gold.answers):
+            stale.append(Problem("other_gold", where, gold.id))
     return stale
+
+
+def _strangers(samples: Sequence[Sample], found: Predictions, problems: Sequence[Problem]) -> str:
+    """Why no question has a prediction."""
+    counts = Counter(problem.reason for problem in problems)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    theirs, asked = (", ".join(map(repr, ids)) for ids in (list(found.places)[:3], [one.id for one in samples[:3]]))
+    return (
+        f"{found.path}: none of the {len(samples):,} questions has a prediction there ({reasons}); its ids are "
+        f"like {theirs or 'none'}, theirs like {asked}: name the benchmark and the gold file that it was made for"
+    )

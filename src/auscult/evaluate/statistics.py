@@ -31,8 +31,8 @@ class Paired:
 
     difference: float
     """Mean of after minus before, in the unit of the values (accuracy: a share, not percent)."""
-    interval: Interval
-    """Bootstrap interval of the difference; of no width where no draw differs from another."""
+    interval: Interval | None
+    """Bootstrap interval of the difference; None where all clusters differ alike, for nothing is that sure."""
     n: int
     """Questions."""
     clusters: int
@@ -175,7 +175,7 @@ def paired_bootstrap(
     error = float(np.sqrt((residuals**2).sum())) / n
     t = _bootstrap_t(residuals / (n * error), sizes, rng(seed, "paired_bootstrap"), draws, level) if error else 0.0
     reach = error * (student(level, _freedom(sizes)) if math.isinf(t) else t)
-    return Paired(mean, (mean - reach, mean + reach), n, count)
+    return Paired(mean, (mean - reach, mean + reach) if reach > 1e-9 else None, n, count)
 
 
 def _bootstrap_t(

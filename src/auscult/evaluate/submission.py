@@ -106,10 +106,11 @@ def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -
     asked = records.read(gold) if gold else file
     chosen = find(name)(gold=str(gold or path))
     once, repeated = _once(file, chosen)
-    samples = chosen.samples_of(asked if gold else once)
-    if gold is None and len(samples) not in SIZES[name]:  # a file cannot say what it lacks
+    samples = chosen.samples_of(asked if gold else replace(once, broken=()))
+    count = len(samples) + len(once.broken)  # those are named as faults
+    if gold is None and count not in SIZES[name]:  # a file cannot say what it lacks
         raise DataError(
-            f"{path}: has {len(samples):,} questions, {name} has {' or '.join(f'{size:,}' for size in SIZES[name])}; "
+            f"{path}: has {count:,} questions, {name} has {' or '.join(f'{size:,}' for size in SIZES[name])}; "
             "answer all of them, or name the gold file with --gold"
         )
     published = {chosen.id_of(record.row, record.number): record.row for record in asked.rows}
