@@ -8,7 +8,9 @@ before the end, 1 a defect of ours (with its traceback). Every command imports w
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib
+import io
 import os
 import signal
 import sys
@@ -34,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    codecs.register_error("auscult", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="auscult")
     code = 141
     try:
         with _terminable():
@@ -56,6 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):  # the last flush, at exit, would fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return code
+
+
+def _escaped(problem: UnicodeError) -> tuple[str, int]:
+    """Characters that the terminal's encoding has not got as JSON escapes them, so that --json stays JSON there too."""
+    if not isinstance(problem, UnicodeEncodeError):
+        raise problem
+    lost = problem.object[problem.start : problem.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{lost[at : at + 4]}" for at in range(0, len(lost), 4)), problem.end
 
 
 @contextmanager
