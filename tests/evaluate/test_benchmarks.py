@@ -14,7 +14,6 @@ from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Audio, Image, Sample
 from auscult.data.sources import mcq
 from auscult.evaluate import benchmark, scoring
-from auscult.evaluate.benchmarks.vqarad import token_f1
 
 NAMES = benchmark.PLUGIN.names()
 FILM: dict[str, Any] = {
@@ -142,6 +141,8 @@ def test_rexvqa_counts_options_beyond_d(tmp_path: Path):
     assert sample.answers == ("sign E",)
     with pytest.raises(DataError, match="no letter of its 3 options"):
         read("rexvqa", tmp_path / "g.json", {"s1": {**FILM, "correct_answer": "D"}})
+    with pytest.raises(DataError, match="`ImagePath`"):
+        read("rexvqa", tmp_path / "g.json", {"s1": {**FILM, "ImagePath": 3}})
 
 
 def test_vqarad_scores_closed_and_open_questions(testdata: Path, tmp_path: Path):
@@ -159,19 +160,19 @@ def test_vqarad_scores_closed_and_open_questions(testdata: Path, tmp_path: Path)
     assert figures["baselines"]["chance"] is None, "open questions have none"
 
 
-@pytest.mark.parametrize(
-    ("said", "gold", "value"),
-    [
-        ("the left lung", "Left lung", 0.8),
-        ("lung", "left lung", 2 / 3),
-        ("lung lung", "left lung", 0.5),
-        ("", "x", 0.0),
-        ("heart", "lung", 0.0),
-        ("PA", "pa.", 1.0),
-    ],
-)
-def test_token_f1(said: str, gold: str, value: float):
-    assert token_f1(said, gold) == pytest.approx(value)
+def test_open_questions_are_all_counted_by_the_words_that_the_reward_counts(tmp_path: Path):
+    """Articles are no words, as in `rewards.token_f1`; a question without an answer scores 0 and counts."""
+    said = {"1": ("the left lung", "Left lung"), "2": ("lung", "left lung"), "3": ("", "x"), "4": (None, "y")}
+    row = {"image_name": "a.jpg", "question": "?", "answer_type": "OPEN"}
+    (tmp_path / "g.json").write_text(
+        json.dumps([{**row, "qid": qid, "answer": gold} for qid, (_, gold) in said.items()])
+    )
+    made = [{"qid": qid, "response": reply} for qid, (reply, _) in said.items() if reply is not None]
+    (tmp_path / "p.json").write_text(json.dumps(made))
+    figures = scoring.score(scoring.work("vqarad", tmp_path / "p.json", tmp_path / "g.json"), "exact").to_dict()[
+        "figures"
+    ]
+    assert figures == {"open_token_f1": pytest.approx((1 + 2 / 3 + 0 + 0) / 4)}
 
 
 def test_your_own_questions_are_broken_down_by_each_tag(tmp_path: Path):

@@ -23,14 +23,14 @@ def token_f1(sample: Sample, rollout: Rollout, *, explanation: str | None = None
     of all that the reply says outside of its thinking with that. 0.0 for a reply without an answer; None where no gold
     has a word."""
     golds = sample.answers if explanation is None else (sample.tags.get(explanation, ""),)
-    bags = [bag for gold in golds if (bag := _bag(gold))]
+    bags = [words for gold in golds if (words := bag(gold))]
     if not bags:
         return None
     answer = rollout.parsed.answer
     if answer is None:
         return 0.0
-    said = _bag(answer) if explanation is None else _bag(rollout.text) - _bag(rollout.parsed.thought or "")
-    return max(f1(said, bag) for bag in bags)
+    said = bag(answer) if explanation is None else bag(rollout.text) - bag(rollout.parsed.thought or "")
+    return max(f1(said, words) for words in bags)
 
 
 def f1(one: Counter[str], other: Counter[str]) -> float:
@@ -38,5 +38,6 @@ def f1(one: Counter[str], other: Counter[str]) -> float:
     return 2 * (one & other).total() / (one.total() + other.total())
 
 
-def _bag(text: str) -> Counter[str]:
+def bag(text: str) -> Counter[str]:
+    """The words of a text and how often each occurs, articles left out."""
     return Counter(word for word in words_of(text) if word not in ("a", "an", "the"))

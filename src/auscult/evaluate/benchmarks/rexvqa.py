@@ -52,8 +52,8 @@ class Benchmark(benchmark.Benchmark):
             raise DataError(
                 f"{where}: `correct_answer` is {letter!r}, no letter of its {len(choices)} options; mend it"
             )
-        images = row.get("ImagePath") or []
-        paths = [images] if isinstance(images, str) else list(images)
+        images = row.get("ImagePath")
+        paths = (images,) if isinstance(images, str) and images else rows.texts(images or None, "ImagePath", where)
         shown = (*ASKED_WITH, *REPORT) if self.show_report else ASKED_WITH
         known = [f"{key}: {row[key]}" for key in shown if row.get(key)]
         return asked(

@@ -7,21 +7,17 @@ official split: all 203 images of the test are in the training set too (files of
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from auscult.core.answer import normal
 from auscult.core.types import Outcome, Sample
 from auscult.data import rows
 from auscult.evaluate import benchmark
 from auscult.evaluate.benchmark import Breakdown, asked, text
-
-_WORD = re.compile(r"\w+")
+from auscult.rewards.token_f1 import bag, f1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +58,10 @@ class Benchmark(benchmark.Benchmark):
         return asked(name, [picture], text(row, "question", where), (), str(answer), image, tags)
 
     def figures(self, samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[str, float | None]:
-        """`open_token_f1`: mean over all open questions, 0 for a reply without an answer; None when there are none."""
-        scores = [token_f1(o.parsed.answer or "", o.target) for o in outcomes if o.tags.get("task") == "open"]
+        """`open_token_f1`: mean over all open questions, as the reward of that name counts words, 0 for a reply without
+        an answer; None when there are none. Where a gold has no word, exactness decides."""
+        asked = [
+            (bag(one.parsed.answer or ""), bag(one.target), one) for one in outcomes if one.tags.get("task") == "open"
+        ]
+        scores = [f1(said, gold) if gold else float(one.correct) for said, gold, one in asked]
         return {"open_token_f1": fmean(scores) if scores else None}
-
-
-def token_f1(said: str, gold: str) -> float:
-    """Harmonic mean of precision and recall over the bag of words, in [0, 1] (Rajpurkar et al., arXiv 1606.05250, but
-    with `core.answer.normal` in place of its dropped articles)."""
-    one, other = Counter(_WORD.findall(normal(said))), Counter(_WORD.findall(normal(gold)))
-    shared = (one & other).total()
-    return 2 * shared / (one.total() + other.total()) if shared else 0.0
