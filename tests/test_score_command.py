@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from auscult.cli import main
 from auscult.evaluate.outcomes import read_outcomes
+from auscult.evaluate.statistics import clustered_wilson
 
 ROW: dict[str, Any] = {
     "audio_id": "a.wav",
@@ -150,3 +152,75 @@ def test_the_printed_interval_is_the_results_own_and_knows_of_clusters(
         f"sound {told}",
     }
     assert high - low > 0.6, "Wilson's interval of forty independent rows has a width of 0.3"
+
+
+def test_every_command_has_one_interval_for_the_same_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Ten rows of one patient, five of them right: one cluster, whoever tells of it, and not ten."""
+    rows = [
+        {"id": f"{n:02}", **ROW, "audio_id": f"{max(n, 9)}.wav", "task": "heart" if n < 10 else "lung"}
+        for n in range(30)
+    ]
+    given = [{"id": row["id"], "model_output": "dog" if n % 2 else "a cat"} for n, row in enumerate(rows)]
+    (tmp_path / "gold.json").write_text(json.dumps(rows))
+    (tmp_path / "p.json").write_text(json.dumps(given))
+    files = tmp_path / "p.json", "--gold", tmp_path / "gold.json", "--out", tmp_path / "out"
+    results = json.loads(score(capsys, "mmau", *files, "--json")[1])
+    expected = clustered_wilson([True] * 5 + [False] * 5, ["one"] * 10)
+    assert expected == pytest.approx((0.055, 0.945), abs=1e-3)
+    assert results["by"]["task"]["heart"]["interval"] == pytest.approx(expected)
+    low, high = (100 * end for end in expected)
+    [line] = [line for line in score(capsys, "mmau", *files)[1].splitlines() if line.startswith("heart")]
+    assert line.rstrip().endswith(f"{low:.1f} to {high:.1f}")
+    run = str(tmp_path / "out")
+    assert main(["errors", run, "--json"]) == 0
+    [part] = [part for part in json.loads(capsys.readouterr().out)["by"]["task"] if part["value"] == "heart"]
+    assert part["interval"] == pytest.approx(expected)
+    assert main(["compare", run, run, "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["comparisons"]
+    [part] = [part for part in found["parts"] if part["value"] == "heart"]
+    assert part["intervals"] == [pytest.approx(expected)] * 2
+    assert not found["one_group"]
+
+
+def test_rows_that_are_all_of_one_group_are_said_to_be_taken_as_independent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "gold.json").write_text(json.dumps([{"id": str(n), **ROW} for n in range(12)]))
+    (tmp_path / "p.json").write_text(json.dumps([{"id": str(n), "model_output": "dog"} for n in range(12)]))
+    run = tmp_path / "out"
+    said = score(capsys, "mmau", tmp_path / "p.json", "--gold", tmp_path / "gold.json", "--out", run)[1]
+    assert "All rows are of one group; the intervals take them as independent." in said
+    for command in (["errors", str(run)], ["compare", str(run), str(run)]):
+        assert main(command) == 0
+        assert "12 rows, all of one group and taken as independent" in capsys.readouterr().out
+
+
+def test_the_tables_say_by_what_they_are_ordered_and_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [{"id": str(n), **ROW, "audio_id": f"{n}.wav", "task": ("sound", "music")[n % 2]} for n in range(12)]
+    (tmp_path / "gold.json").write_text(
+        json.dumps([{**row, "difficulty": "easy" if n < 6 else "hard"} for n, row in enumerate(rows)])
+    )
+    (tmp_path / "p.json").write_text(json.dumps([{"id": str(n), "model_output": "dog"} for n in range(9)]))
+    run = str(tmp_path / "out")
+    said = score(capsys, "mmau", tmp_path / "p.json", "--gold", tmp_path / "gold.json", "--out", run)[1]
+    assert "the best constant answer of each task 100.00%." in said
+    assert main(["errors", run]) == 0
+    assert "Worst first, by the lower end of the interval" in capsys.readouterr().out
+    assert main(["compare", run, run]) == 0
+    assert "p (Holm) is corrected for being one of 4 lines, those of all tables together." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_terminal_without_accents_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+):
+    (tmp_path / "gold.json").write_text(json.dumps([{"id": "é𝄞", **ROW, "task": "Geräusch"}, {"id": "1", **ROW}]))
+    (tmp_path / "p.json").write_text(json.dumps([{"id": "é𝄞", "model_output": "dog"}]))
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    files = tmp_path / "p.json", "--gold", tmp_path / "gold.json", "--out", tmp_path / "out"
+    assert main(["score", "mmau", *map(str, files), *flags]) == 0
+    said = printed.getvalue().decode("ascii")
+    assert "Ger\\u00e4usch" in said
+    if flags:
+        assert json.loads(said)["official"]["task"]["Geräusch"]["n"] == 1

@@ -181,6 +181,16 @@ def test_mmau_is_sent_with_both_keys_and_what_cannot_be_read_as_it_is(
         submission("mmau", preds)
 
 
+def test_a_torn_line_is_a_fault_beside_the_others_and_never_a_question_less(tmp_path: Path):
+    rows: list = [{**GOLD[0], "id": f"q{n}", **{key: GOOD[0][key] for key in list(GOOD[0])[1:]}} for n in range(1000)]
+    rows[7], rows[9] = json.dumps(rows[7])[:-40], {**rows[9], "answer_prediction": "a horse"}
+    found = submission("mmar", lines(tmp_path / "carried.jsonl", rows))
+    assert [fault.where.partition(":")[2] for fault in found.faults] == ["8", "10"]
+    (tmp_path / "gold_torn.jsonl").write_text("\n".join(map(json.dumps, GOLD))[:-40], encoding="utf-8")
+    with pytest.raises(DataError, match=r"gold_torn\.jsonl:4: no JSON .*its question is lost"):
+        submission("mmar", lines(tmp_path / "preds.jsonl", GOOD[:3]), tmp_path / "gold_torn.jsonl")
+
+
 def test_a_file_to_send_is_named_as_what_it_is(tmp_path: Path, gold: Path):
     assert main(["submit", "mmar", str(gold), "--gold", str(gold), "--out", str(tmp_path / "sent.json")]) == 2
 

@@ -81,7 +81,7 @@ def _show(a: outcomes.Read, b: outcomes.Read, found: Comparison, several: int) -
     console = outcomes.console()
     total = found.total
     extent = outcomes.extent(total.n, total.clusters, one_group=found.one_group)
-    console.print(Text(f"A  {a.file}\nB  {b.file}\n{extent}", style="bold"))
+    console.print(Text(f"A  {a.file}\nB  {b.file}\n{extent}", style="bold"), soft_wrap=True)
     console.print(_accuracies(total, a, b))
     console.print(Text(_verdict(total, several)), soft_wrap=True)
     cells = outcomes.columns("", "B right", "B wrong")

@@ -54,7 +54,7 @@ def _show(name: str, found: Errors) -> None:
 
     console = outcomes.console()
     extent = outcomes.extent(found.total.n, found.total.clusters, one_group=found.one_group)
-    console.print(Text(f"{name}: {extent}", style="bold"))
+    console.print(Text(f"{name}: {extent}", style="bold"), soft_wrap=True)
     console.print(_table("", [found.total]))
     for tag, parts in found.by.items():
         console.print(_table(f"By {tag}", parts))
