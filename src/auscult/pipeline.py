@@ -175,6 +175,8 @@ class _Work:
             yield f"data: samples drawn without end to train on, {held}"
         else:
             yield f"data: {_counted([self.train[index] for index in range(self.train.size)])} to train on, {held}"
+        for name in ("train", "heldout") if recipe.stages else ("heldout",):
+            yield from recipe.data.notes(name, recipe.seed)
         if self.found:
             yield from self.found.lines()
         if recipe.model.path is not None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from auscult.core.errors import DataError, MediaError
 from auscult.core.types import Audio, Frames, Sample
+from auscult.data.check import check
 from auscult.data.frames import About, FrameSet, writing
 from auscult.data.source import Samples
 from auscult.data.sources.captions import Source, read
@@ -44,6 +45,11 @@ def frame_set(path: Path, clips: list[tuple[str, float]]) -> str:
 def record(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 800), 8000)
+
+
+def recording(sample: Sample) -> str:
+    media = sample.media[0]
+    return str(media.path) if isinstance(media, Audio) else ""
 
 
 def listed(samples: Samples) -> list[Sample]:
@@ -85,7 +91,7 @@ def test_recordings_are_found_by_their_names_anywhere_in_the_folder(tmp_path: Pa
         record(tmp_path / "audio" / name)
     (tmp_path / "audio" / "notes_7.txt").write_text("no recording")
     found = both(Source(root=root, audio=str(tmp_path / "audio"), heldout_share=0.4))
-    assert {name: Path(str(sample.media[0].path)).name for name, sample in found.items()} == {  # type: ignore[union-attr]
+    assert {name: Path(recording(sample)).name for name, sample in found.items()} == {
         "-0RWZT-miFs_420": "-0RWZT-miFs_420.flac",
         "a_b_c_30": "a_b_c_30.wav",
         "a_b_c_0": "a_b_c_0.000.ogg",
@@ -158,12 +164,9 @@ def test_a_csv_of_files_and_captions(tmp_path: Path, head: list[str], rows: list
     with pytest.raises(MediaError, match="1 of 1 recordings cannot be used"):
         both(Source(root=root, heldout_share=0.5))
     frames = frame_set(tmp_path / "set", [("sub/c.wav", float("nan")), ("a b.wav", float("nan"))])
-    assert {
-        name: float(sample.media[0].values[0, 0]) for name, sample in both(Source(root=root, frames=(frames,))).items()
-    } == {  # type: ignore[union-attr]
-        "a b.wav": pytest.approx(4 / 255 - 2),
-        "sub/c.wav": -2.0,
-    }
+    heard = {name: sample.media[0] for name, sample in both(Source(root=root, frames=(frames,))).items()}
+    opened = FrameSet.open(frames)
+    assert heard == {"a b.wav": opened.media(1), "sub/c.wav": opened.media(0)}
 
 
 def test_files_of_one_name_in_two_folders_are_two_and_groups_hold_together(tmp_path: Path):
@@ -195,10 +198,15 @@ def test_files_of_one_name_in_two_folders_are_two_and_groups_hold_together(tmp_p
         ("youtube_id,start_time,caption\nx,nan,a\n", r":2: `start_time` is 'nan'"),
         ("youtube_id,start_time,caption\nx,-1,a\n", r":2: `start_time` is '-1'"),
         ("youtube_id,caption\nx,a\n", r":2: `start_time` is None"),
-        ("name,caption\nx,a\n", r":2: no column `youtube_id` or one of file_name, file, audio, path; it has name"),
+        (
+            "name,caption\nx,a\n",
+            r"csv has no column `youtube_id` or one of file_name, file, audio, path, but name, cap",
+        ),
+        ("file,captoin\nx,a\n", r"csv has no column `caption`, or `caption_1` and on, but file, captoin; rename"),
         ("file,caption\nx,a,b\n", r":2: 3 cells under 2 columns; put text with commas into quotes"),
         ('file,caption\nx,"a\n', r": no valid CSV"),
         ("file,caption,group\nx,a,1\nx,b,2\n", r":3: the group is '2', but .*:2 says '1'"),
+        ("file,caption\nhttps://host/a.wav,a\n", ":2: `audio` is the address https://host/a.wav; download it"),
         ("file,caption\nx,\ny,\nz,a\n", "2 of 3 rows cannot be used"),
     ],
 )
@@ -206,6 +214,35 @@ def test_rows_that_cannot_be_used_are_named(tmp_path: Path, text: str, said: str
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(DataError, match=said):
         read(tmp_path / "c.csv")
+
+
+def test_check_lists_every_row_and_recording_that_cannot_be_used(tmp_path: Path):
+    for name in ("-0RWZT-miFs_420.wav", "a_b_c_30.wav"):
+        record(tmp_path / "audio" / name)
+    path = write(tmp_path / "train.csv", HEAD, [*ROWS, [6, "", 1, "Nobody's"], [7, "x", 1, ""]])
+    found = check(path, audio_root=tmp_path / "audio")
+    assert (found.kind, found.rows, found.sound_rows, found.recordings) == ("captions", 6, 2, 4)
+    assert found.reasons == {"missing": 2, "bad_row": 2}
+    assert [(problem.row, problem.reason) for problem in found.problems] == [
+        ("5", "missing"),
+        ("6", "missing"),
+        ("7", "bad_row"),
+        ("8", "bad_row"),
+    ]
+    assert "a_b_c_0.wav does not exist" in found.problems[0].message
+    assert found.samples[0].answers == ("A key turns, and a car starts", 'A man says "so", keys jangle')
+
+
+def test_check_says_what_was_left_out_of_a_split(tmp_path: Path):
+    root = write(tmp_path / "train.csv", HEAD, ROWS)
+    held = write(tmp_path / "val.csv", HEAD, [[n, f"held{n}", 1, "A bell"] for n in range(9)])
+    frames = frame_set(tmp_path / "set", [("a_b_c", 0.0), ("-0RWZT-miFs", 420.0), ("zzzzzzzzzzz", 7.0), ("held8", 1.0)])
+    found = check(Source(root=root, heldout=held, frames=(frames,), max_missing=0.9))
+    assert (found.rows, found.problems) == (4, ())
+    assert found.notes == (
+        "train: 1 of 4 clips are left out: a_b_c_30",
+        "heldout: 8 of 9 clips are left out: held0_1, held1_1, held2_1, held3_1, held4_1 and 3 more",
+    )
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0")).map(str.strip).filter(bool)

@@ -224,7 +224,8 @@ def test_names_without_a_recording_id_are_told(tmp_path: Path, monkeypatch: pyte
 def test_other_files_are_told_what_they_are(folder: Path) -> None:
     files = {
         "recipe.yaml": ("name: mine\ndata:\n  source: jsonl\n", "settings and no data; check the file"),
-        "list.csv": ("path,label\na.wav,dog\n", "holds no JSON; .* takes samples in JSONL, .*one object a line"),
+        "list.csv": ("path,label\na.wav,dog\n", "no column `caption`, or `caption_1` and on, but path, label; rename"),
+        "list.txt": ("a.wav dog\n", "holds no JSON; .* takes samples in JSONL, .*one object a line"),
         "object.json": ('{\n"data": []\n}', "one JSON object over many lines; write its rows"),
     }
     for name, (text, said) in files.items():

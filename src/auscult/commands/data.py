@@ -16,7 +16,7 @@ from auscult.core.errors import ConfigError
 if TYPE_CHECKING:
     from auscult.data.leakage import Leak
 
-TAKES = "samples (JSONL), questions (JSON), a folder of recordings, a recipe or its YAML"
+TAKES = "samples (JSONL), questions (JSON), captions (CSV), a folder of recordings, a recipe or its YAML"
 USAGES = {
     "check": "FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]",
     "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json] "

@@ -1,8 +1,8 @@
 """What is in a data set, and what is wrong with it, before a GPU is rented: `auscult data check FILE`.
 
-Reads native JSONL, question lists in JSON, a folder of recordings, or a `Source`; goes on after every problem, and
-reports each with its reason, file and row. By default recordings and images are checked as far as their headers go (is
-it there, whole, long enough for its section?); `decode=True` decodes every one of them.
+Reads native JSONL, question lists in JSON, captions in CSV, a folder of recordings, or a `Source`; goes on after every
+problem, and reports each with its reason, file and row. By default recordings and images are checked as far as their
+headers go (is it there, whole, long enough for its section?); `decode=True` decodes every one of them.
 
 Problems of rows: `bad_row` (not in the shape of its format), `duplicate_id`, `no_media`, `no_question`, `no_answer`,
 `answer_not_a_choice`, `choices_repeat`, `contradiction` (same recording, question and choices, another answer),
@@ -29,13 +29,13 @@ from auscult.core.types import Audio, Frames, Image, Sample, Turn
 from auscult.data import jsonl, rows
 from auscult.data.folders import walk
 from auscult.data.source import Row, Source, Written
-from auscult.data.sources import mcq, sounds
+from auscult.data.sources import captions, mcq, sounds
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import group_of
 from auscult.data.waiting import counted
 from auscult.media import audio, image
 
-TAKEN = "samples in JSONL, a JSON list of questions, a folder of recordings, or the name of a recipe"
+TAKEN = "samples in JSONL, a JSON list of questions, captions in CSV, a folder of recordings, or the name of a recipe"
 """What can be checked, for a person."""
 SHOWN = 3
 """Examples of each reason that `Report.lines` prints."""
@@ -90,7 +90,7 @@ class Report:
     target: str
     """What was checked."""
     kind: str
-    """`jsonl`, `mcq`, `folder` or `source`."""
+    """`jsonl`, `mcq`, `captions`, `folder` or `source`."""
     decoded: bool
     """Whether every recording and image was decoded, or only its header read."""
     rows: int
@@ -247,6 +247,8 @@ def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, li
     if path.is_dir():
         found, others = _folder_rows(path)
         return "folder", found, others
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return "captions", list(_caption_rows(path, audio_root or path.parent)), ()
     if _text(path).lstrip().startswith("["):
         return "mcq", list(_mcq_rows(path, audio_root)), ()
     found = list(_native_rows(path))
@@ -300,6 +302,18 @@ def _mcq_rows(path: Path, audio_root: Path | None) -> Iterator[_Row]:
             yield _Row(str(path), str(number), where, error=str(error))
 
 
+def _caption_rows(path: Path, folder: Path) -> Iterator[_Row]:
+    """One row for each clip, and one for each row that is none; a recording that is not there has its likely name."""
+    clips, bad, _ = captions.parse(path)
+    heard = captions.recordings(clips, folder)
+    for clip in clips:
+        likely = folder / (clip.name if clip.start is None else f"{clip.id}.wav")
+        sample = captions.sample_of(clip, Audio(str(heard.get(clip.id, likely))), captions.QUESTION)
+        yield _Row(str(path), clip.where.rpartition(":")[2], clip.where, sample)
+    for where, error in bad.items():
+        yield _Row(str(path), where.rpartition(":")[2], where, error=str(error))
+
+
 def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
     """One row for each recording; the folder that it lies in is its class."""
     files = walk(path, (".*",))
@@ -325,6 +339,7 @@ def _source_rows(target: Source) -> tuple[list[_Row], tuple[str, ...]]:
     if isinstance(target, sounds.Source):
         notes += sounds.split_note([clip.path for clip in sounds.read(Path(target.root), target.ignore)])
     for name in ("train", "heldout"):
+        notes += target.notes(name, 0)
         if isinstance(target, Written):  # not opened, which would end at the first medium that cannot be used
             found += [_Row(name, str(n), row.where, row.sample) for n, row in enumerate(target.rows(name, 0))]
             continue

@@ -53,6 +53,10 @@ class Source(ABC):
         What cannot be used is found here, as far as headers tell, and not when training comes to it.
         """
 
+    def notes(self, name: Split, seed: int) -> tuple[str, ...]:
+        """What a person should know of a split, in sentences: what was left out of it."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from auscult.data.frames import FrameSet
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import assert_disjoint, split_groups
 
+QUESTION = "Describe this sound."
+"""What is asked about every clip, unless told otherwise."""
 FILES = ("file_name", "file", "audio", "path")
 """Columns that name a recording; the first one there is counts."""
 START = 0.01
@@ -78,7 +80,7 @@ class Source(source.Written):
     """Folder of the recordings; empty is the CSV's own."""
     frames: tuple[str, ...] = ()
     """Frame sets that are heard instead of recordings; a clip is looked for in one after the other."""
-    question: str = "Describe this sound."
+    question: str = QUESTION
     """What is asked about every clip."""
     max_missing: float = 0.0
     """Share of the clips that may have no recording or frames; these are left out."""
@@ -107,6 +109,11 @@ class Source(source.Written):
         file = self.root if name == "train" or self.heldout is None else self.heldout
         return (file, "--audio", self.audio) if self.audio else (file,)
 
+    def notes(self, name: source.Split, seed: int) -> tuple[str, ...]:
+        found, missing = self._found(name, seed)
+        whole = len(found) + len(missing)
+        return (f"{name}: {len(missing):,} of {whole:,} clips are left out: {_shown(missing)}",) if missing else ()
+
     def missing(self, name: source.Split, seed: int) -> tuple[str, ...]:
         """Ids of the clips of a split that are left out because there is no recording or no frames of them."""
         return tuple(clip.id for clip in self._found(name, seed)[1])
@@ -121,12 +128,10 @@ class Source(source.Written):
         found = [(clip, heard[clip.id]) for clip in clips if clip.id in heard]
         missing = [clip for clip in clips if clip.id not in heard]
         if len(missing) > self.max_missing * len(clips) or not found:
-            names = ", ".join(clip.id for clip in missing[:SHOWN])
-            more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
             place = f"in the frame sets {', '.join(self.frames)}" if self.frames else f"in {self._folder(file)}"
             raise DataError(
-                f"{file}: {len(missing):,} of {len(clips):,} clips are not {place}: {names}{more}; name where they are "
-                "(--data.audio, --data.frames), or allow for a share of missing ones (--data.max_missing)"
+                f"{file}: {len(missing):,} of {len(clips):,} clips are not {place}: {_shown(missing)}; name where they "
+                "are (--data.audio, --data.frames), or allow for a share of missing ones (--data.max_missing)"
             )
         return found, missing
 
@@ -214,11 +219,13 @@ def read(path: Path) -> list[Clip]:
 def parse(path: Path) -> tuple[list[Clip], dict[str, DataError], int]:
     """The clips of a CSV, what is wrong with its other rows by where they stand, and how many rows there are.
 
-    Raises DataError for what is no table."""
+    Raises DataError for what is no table of captions."""
     found: dict[str, Clip] = {}
     bad: dict[str, DataError] = {}
     count = 0
     for where, row in table.read(path):
+        if not count:
+            _check_columns(path, row)
         count += 1
         try:
             clip = _clip(row, where)
@@ -240,26 +247,38 @@ def recordings(clips: Sequence[Clip], folder: Path) -> dict[str, Path]:
     named = _named(folder) if any(clip.start is not None for clip in clips) else {}
     found: dict[str, Path] = {}
     for clip in clips:
-        if clip.start is None:
-            path = Path(rows.audio(clip.name, clip.where, folder).path or "")
-        else:
-            path = named.get((clip.name, round(clip.start, 2)))
+        path = folder / clip.name if clip.start is None else named.get((clip.name, round(clip.start, 2)))
         if path is not None and path.is_file():
             found[clip.id] = path
     return found
 
 
+def _shown(clips: Sequence[Clip]) -> str:
+    more = f" and {len(clips) - SHOWN:,} more" if len(clips) > SHOWN else ""
+    return ", ".join(clip.id for clip in clips[:SHOWN]) + more
+
+
+def _check_columns(path: Path, columns: Iterable[str]) -> None:
+    if not any(map(_CAPTION.fullmatch, columns)):
+        raise DataError(
+            f"{path} has no column `caption`, or `caption_1` and on, but {', '.join(columns)}; rename what has them"
+        )
+    if not {"youtube_id", *FILES} & set(columns):
+        raise DataError(
+            f"{path} has no column `youtube_id` or one of {', '.join(FILES)}, but {', '.join(columns)}; rename one"
+        )
+
+
 def _clip(row: Mapping[str, str], where: str) -> Clip:
     captions = tuple(text.strip() for key, text in row.items() if _CAPTION.fullmatch(key) and text.strip())
     if not captions:
-        raise DataError(f"{where}: no caption (`caption`, or `caption_1` and on); add it, or remove the row")
+        raise DataError(f"{where}: no caption; add it, or remove the row")
     if "youtube_id" in row:
         name, start = rows.text(row["youtube_id"], "youtube_id", where), _seconds(row.get("start_time"), where)
         return Clip(where, name, start, row.get("group", "").strip() or name, captions)
-    column = next((key for key in FILES if key in row), None)
-    if column is None:
-        raise DataError(f"{where}: no column `youtube_id` or one of {', '.join(FILES)}; it has {', '.join(row)}")
+    column = next(key for key in FILES if key in row)
     name = rows.text(row[column], column, where)
+    rows.audio(name, where, Path())  # no address, and a name that a file can have
     return Clip(where, name, None, row.get("group", "").strip(), captions)
 
 
