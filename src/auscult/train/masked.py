@@ -207,13 +207,18 @@ def _begun(stage: Stage) -> Training:
     model.encoder.mean.copy_(torch.from_numpy(mean))
     model.encoder.deviation.copy_(torch.from_numpy(deviation))
     torch.nn.Module.to(model, stage.device)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": stage.options.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = weights_of(model, stage.options.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=stage.options.learning_rate, betas=stage.options.betas, fused=True)
     return Training(model, copy.deepcopy(model) if stage.options.average else None, optimizer)
+
+
+def weights_of(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """All parameters for AdamW; only matrices decay."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
 
 
 def _step(stage: Stage, now: Training, rows: Rows, batch: windows.Batch, rate: float) -> tuple[Reconstruction, Tensor]:

@@ -1,0 +1,170 @@
+"""One pretraining step of our masked autoencoder beside a plain one, at the configuration of system 1.
+
+The plain one is written in the style of facebookresearch/mae: all frames are embedded and then masked, attention is
+written out, the decoder's tokens are shuffled back, every frame is predicted and the loss masked, AdamW as torch has it
+by default. It has our weights to begin with, sees the same frames and masks, and no class token, so the two loss curves
+must be one. In bfloat16 ours computes the passes in that type, as on a GPU; the curves are then compared more loosely.
+
+    python benchmarks/mae.py [--steps 30] [--batch 64] [--device cpu] [--threads 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from auscult.models import masking
+from auscult.models.graft import Block
+from auscult.models.mae import MaeConfig, MaskedAutoencoder, codes
+from auscult.train.masked import weights_of
+
+FRAMES = 10
+WARM = 3
+"""Steps that are not timed."""
+
+
+class PlainBlock(nn.Module):
+    """A pre-norm layer with attention written out, with the weights of one of ours."""
+
+    def __init__(self, ours: Block) -> None:
+        super().__init__()
+        width, self.heads = ours.out.in_features, ours.heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.load_state_dict(ours.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, tokens, width = x.shape
+        parts = self.qkv(self.norm_attention(x)).reshape(count, tokens, 3, self.heads, width // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-2, -1) * (width // self.heads) ** -0.5).softmax(dim=-1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(count, tokens, width))
+        return x + self.down(functional.gelu(self.up(self.norm_mlp(x))))
+
+
+class Plain(nn.Module):
+    """The plain autoencoder of frames, with the weights of ours."""
+
+    def __init__(self, ours: MaskedAutoencoder) -> None:
+        super().__init__()
+        config = ours.config
+        self.embed = nn.Linear(config.features, config.width)
+        self.embed.load_state_dict(ours.encoder.embed.state_dict())
+        self.blocks = nn.ModuleList(PlainBlock(block) for block in ours.encoder.blocks)
+        self.decoder = nn.ModuleList(PlainBlock(block) for block in ours.decoder)
+        self.mask_token = nn.Parameter(ours.mask_token.detach().clone()[None, None])
+        self.norm, self.decoder_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.decoder_width)
+        self.bridge = nn.Linear(config.width, config.decoder_width)
+        self.head = nn.Linear(config.decoder_width, config.features)
+        for mine, other in (
+            (self.norm, ours.encoder.norm),
+            (self.decoder_norm, ours.norm),
+            (self.bridge, ours.bridge),
+            (self.head, ours.head),
+        ):
+            mine.load_state_dict(other.state_dict())
+        self.register_buffer("places", codes(FRAMES, 1, config.width))
+        self.register_buffer("decoder_places", codes(FRAMES, 1, config.decoder_width))
+
+    def forward(self, rows: Tensor, order: Tensor, visible: int) -> Tensor:
+        """Rows [B, T, F] and an order of frames [B, T] whose first `visible` are shown -> the loss."""
+        restore = order.argsort(dim=1)
+        x = self.embed(rows) + self.places
+        keep = order[:, :visible, None]
+        x = x.gather(1, keep.expand(-1, -1, x.shape[2]))
+        for block in self.blocks:
+            x = block(x)
+        x = self.bridge(self.norm(x))
+        tokens = self.mask_token.expand(len(x), rows.shape[1] - visible, -1)
+        x = torch.cat([x, tokens], dim=1)
+        x = x.gather(1, restore[..., None].expand(-1, -1, x.shape[2])) + self.decoder_places
+        for block in self.decoder:
+            x = block(x)
+        error = (self.head(self.decoder_norm(x)) - rows).square().mean(dim=-1)
+        hidden = (restore >= visible).to(error)
+        return (error * hidden).sum() / hidden.sum()
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> float:
+    """One update; the loss before it."""
+    optimizer.zero_grad(set_to_none=True)
+    value = loss()
+    value.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return value.item()
+
+
+def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, half: bool) -> dict[str, Any]:
+    """Both, step by step in turn."""
+    torch.manual_seed(0)
+    ours = nn.Module.to(MaskedAutoencoder(config), device)
+    plain = Plain(ours).to(device)
+    options: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.95)}
+    mine = torch.optim.AdamW(weights_of(ours, 0.05), **options, fused=True)
+    other = torch.optim.AdamW(weights_of(plain, 0.05), **options)
+    draw = torch.Generator().manual_seed(0)
+    base = torch.randn(256, 1, config.features, generator=draw)  # frames of a clip are alike, so there is what to learn
+    data = base + 0.5 * torch.randn(256, FRAMES, config.features, generator=draw)
+    visible = masking.visible("random", FRAMES, 1, 0.75)
+    seconds: tuple[list[float], list[float]] = ([], [])
+    apart = 0.0
+    curve: list[tuple[float, float]] = []
+    for number in range(WARM + steps):
+        rows = data[torch.randint(len(data), (batch,), generator=draw)].to(device)
+        order = masking.order("random", batch, FRAMES, 1, 1, draw).to(device)
+
+        def shared(rows: Tensor = rows, order: Tensor = order) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                return ours(rows, order, visible).loss
+
+        def simple(rows: Tensor = rows, order: Tensor = order) -> Tensor:
+            return plain(rows, order, visible)
+
+        losses: list[float] = []
+        for place, (model, optimizer, loss) in enumerate(((ours, mine, shared), (plain, other, simple))):
+            began = time.perf_counter()
+            losses.append(step(model, optimizer, loss))
+            if number >= WARM:
+                seconds[place].append(time.perf_counter() - began)
+        apart = max(apart, abs(losses[0] - losses[1]) / losses[1])
+        curve.append((losses[0], losses[1]))
+    own, theirs = median(seconds[0]), median(seconds[1])
+    return {
+        "precision": "bfloat16" if half else "float32",
+        "shared_s": round(own, 5),
+        "plain_s": round(theirs, 5),
+        "ratio": round(theirs / own, 2),
+        "clips_per_s": round(batch / own, 1),
+        "plain_clips_per_s": round(batch / theirs, 1),
+        "largest_relative_difference_of_losses": apart,
+        "first_losses": curve[0],
+        "last_losses": curve[-1],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=30, help="timed steps (default: 30)")
+    parser.add_argument("--batch", type=int, default=64, help="clips of a step (default: 64)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch (default: as torch chooses)")
+    known = parser.parse_args()
+    if known.threads:
+        torch.set_num_threads(known.threads)
+    rows = [measure(MaeConfig(), known.steps, known.batch, torch.device(known.device), half) for half in (False, True)]
+    told = {"benchmark": "mae", "batch": known.batch, "frames": FRAMES, "threads": torch.get_num_threads()}
+    print(json.dumps({**told, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
