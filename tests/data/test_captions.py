@@ -189,7 +189,7 @@ def test_files_of_one_name_in_two_folders_are_two_and_groups_hold_together(tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "its columns are"),
+        ("", "no rows; write a first line that names the columns"),
         ("caption,caption\na,b\n", "names each of them once"),
         ("youtube_id,start_time,caption\n", "no rows"),
         ("youtube_id,start_time,caption\nx,0,\n", r":2: no caption"),

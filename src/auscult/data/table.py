@@ -19,7 +19,9 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     table = csv.reader(io.StringIO(rows.read_text(path), newline=""), strict=True)
     try:
         head = [name.strip() for name in next(table, [])]
-        if not head or len(set(head)) < len(head):
+        if not head:
+            raise DataError(f"{path}: no rows; write a first line that names the columns")
+        if len(set(head)) < len(head):
             raise DataError(f"{path}: its columns are {head}; write a first line that names each of them once")
         for cells in table:
             if not cells:  # a blank line

@@ -11,9 +11,7 @@ both are Java programs with word lists of their own, and a likeness of them woul
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +21,7 @@ from typing import Any
 
 from auscult.core.errors import DataError
 from auscult.core.types import Audio
-from auscult.data import jsonl, rows
+from auscult.data import jsonl, rows, table
 from auscult.rewards.captioning.bleu import Matches, References
 from auscult.rewards.captioning.cider import Vector, cider_d
 from auscult.rewards.captioning.frequencies import Frequencies
@@ -210,18 +208,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             where = f"{path}:{number}"
             yield where, rows.mapping(rows.load_json(text, where), where)
         return
-    table = csv.reader(io.StringIO(rows.read_text(path), newline=""), strict=True)
-    try:
-        head = next(table, [])
-        for cells in table:
-            where = f"{path}:{table.line_num}"
-            if not cells:
-                continue
-            if len(cells) != len(head):
-                raise DataError(f"{where}: {len(cells)} cells under {len(head)} columns; put captions into quotes")
-            yield where, _named(dict(zip(head, cells, strict=True)))
-    except csv.Error as problem:
-        raise DataError(f"{path}:{table.line_num}: no valid CSV ({problem}); put captions into quotes") from problem
+    for where, cells in table.read(path):
+        yield where, _named(cells)
 
 
 def _named(cells: dict[str, str]) -> dict[str, Any]:
