@@ -228,7 +228,7 @@ def truncate_jsonl(path: Path | str, keep: Callable[[dict[str, Any]], bool]) -> 
 def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise RunError(f"{path}: line {number} is no JSON ({problem}); mend or delete the line") from problem
     if not isinstance(row, dict):
         raise RunError(f"{path}: line {number} is no JSON object; mend or delete the line")
