@@ -82,6 +82,18 @@ def test_clips_that_are_all_alike_do_not_make_a_score_certain():
     assert high - low > 1
 
 
+def test_no_interval_stands_around_a_score_that_is_not_there():
+    rows = [rating(n, 0.0, absent=True) for n in range(3)] + [rating(n, None) for n in range(3, 8)]
+    figures = judged("binary", rows).summary(rows)
+    assert (figures["score"], figures["interval"], figures["between"]) == (None, None, [0.0, 62.5])
+
+
+def test_a_clip_among_others_is_one_cluster_in_a_breakdown_too():
+    rows = [rating(n, float(n % 2), group=str(max(n, 9))) for n in range(30)]
+    low, high = judged("binary", rows).summary(rows[:10])["interval"]
+    assert (low, high) == pytest.approx((5.5, 94.5), abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("votes", "verdict"), [([1], 1), ([0, 1, 1], 1), ([0, 0, 1], 0), ([0, 1], 0), ([1, 1, 0, 0], 0)]
 )
