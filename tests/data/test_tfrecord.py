@@ -175,6 +175,15 @@ def test_numbers_may_stand_one_by_one_and_unknown_fields_are_stepped_over():
     assert tfrecord.parse(foreign + tfrecord.delimited(1, entries + foreign)) == ({"labels": (7, 137), "t": (2.5,)}, {})
 
 
+@pytest.mark.parametrize(
+    ("packed", "said"), [(b"\xff" * 11, "more than ten bytes"), (b"\x07\x80", "the last number is cut off")]
+)
+def test_numbers_that_do_not_end_are_refused(packed: bytes, said: str):
+    entry = tfrecord.pair("labels", tfrecord.delimited(3, tfrecord.delimited(1, packed)))
+    with pytest.raises(Malformed, match=said):
+        tfrecord.parse(tfrecord.delimited(1, entry))
+
+
 @given(st.binary(max_size=200))
 @example(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")  # a length of 2^64 - 1
 @example(b"\x0a" + b"\xff" * 12)

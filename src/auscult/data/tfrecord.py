@@ -135,6 +135,7 @@ def record(payload: bytes) -> bytes:
 # A field is its number times 8 plus how it is written (0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes), and
 # then its value (protobuf.dev/programming-guides/encoding).
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+_MOST = (1 << 64) - 1
 
 
 def parse(payload: bytes) -> tuple[dict[str, Values], dict[str, bytes]]:
@@ -208,7 +209,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value & 0xFFFFFFFFFFFFFFFF, at
+            return value & _MOST, at
         shift += 7
         if shift > 63:
             raise Malformed("not_an_example", "a number has more than ten bytes")
@@ -250,13 +251,18 @@ def _values(feature: bytes) -> Values:
 def integers(packed: bytes) -> tuple[int, ...]:
     """Numbers written one after another; remembered, because sets of labels come often. Raises Malformed."""
     values: list[int] = []
-    at = 0
-    try:
-        while at < len(packed):
-            value, at = _varint(packed, at)
+    value = shift = 0
+    for byte in packed:  # as `_varint` does, but many at a time
+        value |= (byte & 127) << shift
+        shift += 7
+        if shift > 70:
+            raise Malformed("not_an_example", "a number has more than ten bytes")
+        if byte < 128:
+            value &= _MOST
             values.append(value - (1 << 64) if value >> 63 else value)
-    except IndexError as problem:
-        raise Malformed("not_an_example", "the last number is cut off") from problem
+            value = shift = 0
+    if shift:
+        raise Malformed("not_an_example", "the last number is cut off")
     return tuple(values)
 
 
@@ -283,7 +289,7 @@ def delimited(field: int, inside: bytes) -> bytes:
 
 def _number(value: int) -> bytes:
     """A varint; a negative number as its two's complement of 64 bits."""
-    value &= 0xFFFFFFFFFFFFFFFF
+    value &= _MOST
     found = bytearray()
     while value > 127:
         found.append(value & 127 | 128)
