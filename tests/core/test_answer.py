@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import auscult
 from auscult.core.answer import clean, normal, read_answer, same_answer
+from auscult.core.forms import form
+from auscult.evaluate.scorers.choice import reading
 
 SEVERAL, NONE, EMPTY = "!several_answers", "!not_a_choice", "!empty"
 PETS = ("cat", "dog", "cow", "hen")
@@ -107,10 +109,10 @@ CASES = (
     (PETS, "B cat", SEVERAL),
     (PETS, "E. dog", NONE),
     (PETS, "B-dog", NONE),
-    # letter and an explanation
-    (PETS, "B - it barks twice", "dog"),
-    (PETS, "(B) because of the barking", "dog"),
-    (PETS, "B. The dog barks", "dog"),
+    # letter and an explanation: no list of words tells it from a reply that takes its letter back
+    (PETS, "B - it barks twice", NONE),
+    (PETS, "(B) because of the barking", NONE),
+    (PETS, "B. The dog barks", NONE),
     (PETS, "B. The dog chases a cat", SEVERAL),
     (PETS, "B. Or maybe C", SEVERAL),
     (PETS, "A. B", SEVERAL),
@@ -186,8 +188,8 @@ CASES = (
     (TONES, "lower tone", NONE),
     (TONES, "very low tone", NONE),
     (TONES, "low tone or tone", SEVERAL),
-    (TONES, "B - I hear a low tone here", "low tone"),
-    (("tone", "tone burst"), "B - I hear a tone burst here", "tone burst"),
+    (TONES, "B - I hear a low tone here", NONE),
+    (("tone", "tone burst"), "B - I hear a tone burst here", NONE),
     (WAYS, "From far to near", "From far to near"),
     (WAYS, "from near to far.", "From near to far"),
     (WAYS, "near to far", NONE),
@@ -227,6 +229,8 @@ CASES = (
     (CHORDS, "cm", NONE),
     (CHORDS, "B", "CM"),
     (CHORDS, "A. Cm", "Cm"),
+    (CHORDS, "A. cm", "Cm"),  # the letter tells them apart
+    (CHORDS, "A. CM", NONE),
     (TWICE, "dog", "dog"),
     (TWICE, "A", "dog"),
     (TWICE, "C. dog", "dog"),
@@ -291,8 +295,22 @@ CASES = (
     (PETS, "option 2", NONE),
     (PETS, "2", NONE),
     (PETS, "ii", NONE),
-    (PETS, "B!", NONE),
+    (PETS, "B!", "dog"),
+    (PETS, "(B)!", "dog"),
+    (PETS, "DOG!", "dog"),
+    (PETS, "**Dog!**", "dog"),
+    (PETS, "The answer is a dog!!", "dog"),
+    (PETS, "B. dog!", "dog"),
+    (PETS, "B！", "dog"),
+    (PETS, "!", EMPTY),
     (PETS, "B?", NONE),
+    (PETS, "B?!", NONE),
+    (("Yes", "No"), "yes!", "Yes"),
+    (("5", "120"), "5!", NONE),  # which is 120
+    (("5", "5!"), "5!", "5!"),
+    ((), "It barks!", "It barks"),
+    ((), "5!", "5!"),
+    ((), "5!.", "5!"),
     (PETS, "B;", "dog"),
     (PETS, "B...", "dog"),
     (PETS, "(B", "dog"),
@@ -325,9 +343,21 @@ CASES = (
     (PETS, "The answer is not B", NONE),
     (PETS, "the answer isn't B", NONE),
     (PETS, "not (A), (B)", SEVERAL),
-    (PETS, "(B) is right", "dog"),
-    (PETS, "B - no meowing is heard", "dog"),
-    (PETS, "B - it is not a trumpet", "dog"),
+    (PETS, "(B) is right", NONE),
+    (PETS, "B - no meowing is heard", NONE),
+    (PETS, "B - no", NONE),
+    (PETS, "B: rejected", NONE),
+    (PETS, "B) impossible", NONE),
+    (PETS, "B: unlikely", NONE),
+    (PETS, "(B) seems unlikely", NONE),
+    (PETS, "B. It can't be this one", NONE),
+    (PETS, "B. I don't know", NONE),
+    (PETS, "B. All of the above", NONE),
+    (PETS, "B. Both", NONE),
+    (PETS, "(B) and also others", NONE),
+    (PETS, "B. dog? No.", NONE),
+    (PETS, "B. dog is wrong", NONE),
+    (PETS, "B. not a dog", NONE),
     (PETS, "B. dog (not a cat)", SEVERAL),
     # lines
     (PETS, "A\ndog", SEVERAL),  # a letter, not an article
@@ -467,6 +497,84 @@ def test_a_case_by_hand(choices: tuple[str, ...], text: str, expected: str) -> N
 
 def test_the_table_is_long_enough() -> None:
     assert len(CASES) == len({(choices, text) for choices, text, _ in CASES}) >= 300
+
+
+ORDINARY = (
+    """
+{letter} | ({letter}) | {letter}. | {letter}) | [{letter}] | {letter}: | **{letter}** | **({letter})** | {letter}!
+{text} | {text}. | {text}! | "{text}" | **{text}** | `{text}` | - {text} | A {text}. | The {text}
+{letter}. {text} | {letter}) {text} | ({letter}) {text} | {letter} - {text} | {letter}: {text} | {letter} {text}
+({letter}) {text}. | **{letter}. {text}** | **{letter}.** {text} | **{letter}**: {text} | {letter}. A {text}.
+Option {letter} | Option {letter}: {text} | option ({letter}) | Choice {letter}. | Letter {letter} | ({letter}) - {text}
+Answer: {letter} | Answer: {text} | Answer: ({letter}) {text} | **Answer:** {letter}. {text} | Final answer: {letter}
+The answer is {letter}. | The answer is {text}. | The answer is ({letter}). | The answer is: {letter}. {text}
+The correct answer is {letter}. {text}. | The correct answer is **({letter}) {text}**. | My answer is a {text}.
+So the answer is {letter} | Therefore, the correct option is {letter}. | The best choice is ({letter}) {text}
+""".replace("\n", " | ")
+    .strip(" |")
+    .split(" | ")
+)
+ORDINARY += [
+    r"\boxed{{{letter}}}",
+    r"$\boxed{{\text{{{text}}}}}$",
+    r"The answer is $\boxed{{{letter}. \text{{{text}}}}}$.",
+    "Answer:\n\n{letter}",
+    "Answer:\n{letter}. {text}",
+    "### Answer\n{text}",
+    "{letter}\n{text}",
+    "{letter}. {text}\n\nAnswer: {letter}",
+    "{text}, {letter}",
+]
+"""Replies of chat models that everybody takes for an answer."""
+
+
+@pytest.mark.parametrize("writing", ORDINARY)
+def test_an_ordinary_reply_stays_read(writing: str) -> None:
+    for letter, text in zip("ABCD", PETS, strict=True):
+        for reply in (writing.format(letter=letter, text=text), writing.format(letter=letter, text=text.upper())):
+            assert read_answer(reply, PETS).answer == text, reply
+            assert reading(f"<think>It is short.</think>\n{reply}", PETS).answer == text, reply
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("It barks.\nAnswer: B", "dog"),
+        ("It barks.\n\nAnswer:\n\nB", "dog"),
+        ("Answer:\n\nB", "dog"),
+        ("ANSWER: \nB", "dog"),
+        ("ANSWER:", EMPTY),
+        ("Answer: A\nWait, no. The answer is B.", NONE),
+        ("ANSWER: A\nActually B", NONE),
+        ("Answer: A\n<think>no</think>\nB", SEVERAL),
+        ("<answer>B", "!no_answer"),
+        ("<answer>\nAnswer: B", "!no_answer"),
+        ("<think>so</think><Answer>B. dog", "!no_answer"),
+        ("<SOLUTION>B - dog", "!no_answer"),
+        ("<think>I write <answer> first</think>B", "dog"),
+        ("<answer>B</answer><answer>", "dog"),
+        ("<answer></answer>B", EMPTY),
+        ("", EMPTY),
+    ],
+)
+def test_a_reply_whose_form_nobody_named(reply: str, expected: str) -> None:
+    parsed = reading(reply, PETS)
+    assert (parsed.answer or f"!{parsed.problem}") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("think", "<answer>A"),
+        ("think", "<think>x</think><answer>A"),
+        ("answer_line", "x\nANSWER: A"),
+        ("answer_line", "Answer:\nA"),
+        ("answer_line", "Answer: A\nno"),
+        ("answer_line", "ANSWER: A\nActually B"),
+    ],
+)
+def test_a_guessed_form_reads_as_the_named_one(name: str, reply: str) -> None:
+    assert reading(reply, PETS) == form(name).parse(reply, PETS)
 
 
 READ_ALL = """

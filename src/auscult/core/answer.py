@@ -6,15 +6,19 @@ reply that might mean two things has no answer, and `Parsed.problem` says why. I
 1. Text is compared under Unicode NFKC, so a fullwidth letter is its ASCII letter. Look-alikes of other scripts are not:
    a Cyrillic or Greek capital that looks like `A` is no option letter.
 2. If something is boxed (`\boxed{...}`), the box is the answer; boxes that do not agree are several answers.
-3. Wrapping is peeled off: tags, quotes, markdown, LaTeX text commands, trailing dots, "Answer:", "The answer is".
+3. Wrapping is peeled off: tags, quotes, markdown, LaTeX text commands, trailing dots and exclamation marks (`5!` is a
+   number and stays), "Answer:", "The answer is".
 4. With choices, the *whole* remaining text must name one option, and the option's own text is returned. It may be
    written
 
    - as its text: spacing, letter case, wrapping and a leading article are no difference, unless they are all that tells
      two options apart ("Cm" and "CM");
    - as its letter: `B`, `(b)`, `B.`, `Option B`;
-   - as its letter, a separator and its text, or an explanation that names no other option and does not begin by
-     denying this one: `B) dog`, `B - it barks`, but not `(B) is wrong`.
+   - as its letter and its text: `B) dog`, `B - dog`, `B dog`.
+
+   Whatever else stands there makes it no answer, an explanation too: no list of words tells `B - it barks` from
+   `B - impossible`, and a reader who guesses pays replies that take their letter back. Explanations belong before the
+   answer's place.
 
    Where the options are themselves letters (chords are), `B` is the option that reads "B"; `(B)` and `Option B` are
    the letter.
@@ -58,19 +62,13 @@ _PREFIX = re.compile(
 _BRACE = re.compile(r"\\[{}]|(\\(?:boxed|fbox)\s*\{)|[{}]")
 _ARTICLE = re.compile(r"(?:a|an|the)[ \t]+(?=\S)")  # on one line: "A" above "dog" is a letter
 _NAMED = r"(?:(?:option|choice|letter|answer)\s)?"
-_LABEL = re.compile(_NAMED + r"[(\[{]?\s?([a-z])\s?[)\]}]?\s?[.:]?", re.IGNORECASE | re.ASCII)
+_LETTER = _NAMED + r"[(\[{]?\s?([a-z])(?![^\W_])(?:\.(?=[)\]}]))?(?:\s?[)\]}])*"
+_LABEL = re.compile(_LETTER + r"\s?[.:]?", re.IGNORECASE | re.ASCII)
 # A dash separates only when a space follows: "B -5" is option B with the text "-5".
-_LABELLED = re.compile(
-    _NAMED + r"[(\[{]?\s?([a-z])(?![^\W_])((?:\s?[)\]}])?(?:\s?(?:[.:]|[-–—]+(?=\s)))?)\s?(\S.*)",
-    re.IGNORECASE | re.DOTALL,
-)
-_DENIED = re.compile(
-    r"(?:(?:is|was|does|did|can|could|would|must|be|seems|looks)\s*)*"
-    r"(?:n?['’]t|not|wrong|incorrect|false|excluded|eliminated|ruled\s+out)\b",
-    re.IGNORECASE,
-)
+_LABELLED = re.compile(_LETTER + r"(?:\s?(?:[.:]|[-–—]+(?=\s)))?\s?(\S.*)", re.IGNORECASE | re.DOTALL)
 _BETWEEN = re.compile(r"[\n,;]")
 _CAPITAL = re.compile(r"(?<!\w)(?:([B-HJ-Z])|([AI])(?!\s+(?!or\b|and\b)[^\W\d_]))(?!\w)")  # not the words "A", "I"
+_ENDS = " \t\r\n.。"
 _LAYERS = 16
 """Wrappings peeled off one another. A bound, because a policy can write a hundred thousand nested quotes."""
 _PARTS = 64
@@ -120,7 +118,7 @@ def normal(text: str) -> str:
 
 @lru_cache(maxsize=16)  # one reading asks for the same text under several views
 def clean(text: str) -> str:
-    """The text without its wrapping: tags, quotes, markdown, LaTeX commands, trailing dots, "Answer:"."""
+    """The text without its wrapping: tags, quotes, markdown, LaTeX commands, trailing dots and `!`, "Answer:"."""
     text = _folded(text).strip()
     for _ in range(_LAYERS):
         peeled = _peel(text)
@@ -153,7 +151,8 @@ def _peel(text: str) -> str:
         text = wrapped[1].strip()
     if prefix := _PREFIX.match(text):
         text = text[prefix.end() :]
-    return text.rstrip(" \t\r\n.。")
+    ended = text.rstrip(_ENDS + "!")
+    return text.rstrip(_ENDS) if ended[-1:].isdigit() else ended  # a factorial is another number
 
 
 def _folded(text: str) -> str:
@@ -211,7 +210,7 @@ def _option(text: str, choices: tuple[str, ...]) -> str | None:
         if label := _LABEL.fullmatch(written):
             return _by_letter(label[1], choices)
         if labelled := _LABELLED.fullmatch(written):
-            option = _labelled(labelled[1], labelled[2], labelled[3], choices)
+            option = _labelled(labelled[1], labelled[2], choices)
             if option is not None:
                 return option
     return None
@@ -228,14 +227,11 @@ def _one(named: set[str | None]) -> bool:
     return len(named) == 1 and None not in named
 
 
-def _labelled(letter: str, separator: str, rest: str, choices: tuple[str, ...]) -> str | None:
-    """The option with this letter, provided that the rest is its text or an explanation that names no other option."""
+def _labelled(letter: str, rest: str, choices: tuple[str, ...]) -> str | None:
+    """The option with this letter, provided that the rest is its text; where that is not its alone, the letter says."""
     option, named = _by_letter(letter, choices), _by_text(rest, choices)
-    if option is None or named is not None:
-        return option if option == named else None
-    if not separator or not letter.isupper() or _DENIED.match(rest):
-        return None
-    return option if _mentioned(rest, choices) <= {normal(option)} else None
+    agree = option is not None and (option == named or (named is None and same_answer(option, rest)))
+    return option if agree else None
 
 
 def _mentioned(text: str, choices: tuple[str, ...]) -> set[str]:

@@ -8,6 +8,8 @@ be gained by it; `well_formed` is strict.
   answer. Thinking that is still open at the end means that there is no answer, whatever else the reply holds. The tags
   `<think>` and `</think>` mean this in every form: models that always think do not stop for a bare label.
 - The answer is the last complete answer tag outside of the thinking, and `core.answer` reads what stands in it.
+- The last line that begins with `ANSWER:` opens an answer without an end: with choices all that follows it is part of
+  the answer (so `ANSWER: A`, next line `No, B` is none), an open one ends with its line, or the next that is not blank.
 - `well_formed` wants every tag exactly once, spelled as in the form, in order, nothing but white space around the
   places, and an answer that is not blank.
 
@@ -45,7 +47,7 @@ class Form:
     instruction: str
     """Text appended to the prompt of a model that follows instructions."""
     answer: Tags | None
-    """Tags of the answer. An empty closing tag: the answer ends with its line. None: the whole reply is the answer."""
+    """Tags of the answer. An empty closing tag: it begins a line. None: the whole reply is the answer."""
     thinking: Tags | None = None
     """Tags of the thinking, when the form has a place for it."""
     semantic: Tags | None = None
@@ -93,7 +95,7 @@ class Form:
         outside, thought = self._split(text)
         if outside is None:
             return Parsed(None, "unclosed_thinking", thought)
-        body, before = self._find(outside)
+        body, before = self._find(outside, to_the_end=bool(choices))
         if body is None:
             return Parsed(None, "no_answer", thought)
         whole = body if body == text else body.strip()
@@ -129,17 +131,22 @@ class Form:
         thought = "\n".join(part.strip() for part in thoughts if part.strip()) or None
         return (None if inside else outside), thought
 
-    def _find(self, outside: Sequence[str]) -> tuple[str | None, str | None]:
+    def _find(self, outside: Sequence[str], *, to_the_end: bool) -> tuple[str | None, str | None]:
         """What stands in the place of the answer (None when there is no such place), and free reasoning before it."""
         if self.answer is None:
             return "\n".join(outside), None
         opening, closing = self.answer
-        for passage in reversed(outside):
+        for index, passage in reversed(tuple(enumerate(outside))):
             if closing and (body := _last_tag(passage, opening, closing)) is not None:
                 return body, None
             if not closing and (line := _last_line(passage, opening)):
                 marked = line["before"].strip() or line["after"].strip()  # its other half is in the rest of the line
-                return line[0] if marked else line["rest"], passage[: line.start()].strip() or None
+                said = line[0] if marked else line["rest"]
+                after = "\n".join([passage[line.end() :], *outside[index + 1 :]]).strip()
+                if not to_the_end:
+                    after = "" if line["rest"].strip(" \t*_`") else after.partition("\n")[0]
+                said = f"{said}\n{after}" if after else said
+                return said, passage[: line.start()].strip() or None
         return None, None
 
     def _keeps_to(self, reply: str) -> bool:

@@ -2,8 +2,8 @@
 
 The very objects that prompts, demonstrations, rewards and submissions use: `core.forms` reads the reply and
 `rewards.choice` grades what was read. A reply of somebody else's model says by its tags which form it keeps to; without
-any (`<SOLUTION>`, `<answer>`, a line `ANSWER:`) the whole reply, thinking left out, must be the answer. What might mean
-two options is unread, with the reason.
+any (`<SOLUTION>`, `<answer>`, a line `ANSWER:`) the whole reply, thinking left out, must be the answer. A tag that is
+left open is no answer, whatever stands in it. What might mean two options is unread, with the reason.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from auscult.core.types import Parsed, Rollout, Sample
 from auscult.evaluate.verdict import Verdict
 from auscult.rewards import choice as reward
 
-TAGGED = ("solution", "think", "answer_line")
-"""Forms that mark their answer, in the order in which they are tried."""
+TAGGED = ("solution", "think")
+"""Forms with tags around their answer, in the order in which they are tried."""
 
 
 def choice(reply: str, item: Sample) -> Verdict:
@@ -31,11 +31,14 @@ def choice(reply: str, item: Sample) -> Verdict:
 
 def reading(reply: str, choices: Sequence[str] = ()) -> Parsed:
     """What a reply says whose form nobody named."""
+    outside = (form("label").parse(reply, verbatim=True).answer or "").casefold()
     for name in TAGGED:
+        opening, _ = form(name).answer or ("", "")
         parsed = form(name).parse(reply, choices)
-        if parsed.problem != "no_answer":
+        if parsed.problem != "no_answer" or opening.casefold() in outside:
             return parsed
-    return form("label").parse(reply, choices)
+    parsed = form("answer_line").parse(reply, choices)
+    return form("label").parse(reply, choices) if parsed.problem == "no_answer" else parsed
 
 
 def rolled(reply: str, parsed: Parsed) -> Rollout:
