@@ -41,6 +41,7 @@ from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
 from auscult.data.waiting import telling
+from auscult.evaluate import published
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
@@ -159,7 +160,7 @@ class _Work:
         if not recipe.stages and recipe.model.path is not None:  # a benchmark has nothing to train on
             return cls(Listed(()), held)
         train = recipe.data.split("train", recipe.seed)
-        train, found = guarded(train, recipe.leaks, tell, join().first)
+        train, found = guarded(train, recipe.leaks, tell, join().first, published.rows_of)
         if train.size is not None:
             samples = [train[index] for index in range(train.size)]
             assert_disjoint(samples, held)

@@ -71,7 +71,8 @@ def _parser(command: str, verb: str) -> Parser:
             nargs="+",
             required=True,
             metavar="BENCHMARK",
-            help="what TRAIN must not contain: the same kinds; of a recipe, its held-out split",
+            help="what TRAIN must not contain: a benchmark's file as published (mmar:FILE says whose it is), or "
+            "the same kinds; of a recipe, its held-out split",
         )
         parser.add_argument(
             "--cache", metavar="DIR", help="keep prints of media here, at most 2 GiB (default: none are kept)"
@@ -130,24 +131,18 @@ def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
             "setting into its YAML"
         )
     from auscult.console import Reporter
-    from auscult.data.leakage import compare
+    from auscult.data.leakage import compare, gathered, refuse_blind
     from auscult.data.prints import Cache
     from auscult.data.waiting import telling
 
     audio = Path(known.audio) if known.audio else None
-    benchmark: list[Any] = []
     with Reporter() as tell, telling(tell):
-        train, notes = _rows(known.train, "train", audio, overrides)
-        for name in known.against:
-            rows, said = _rows(name, "heldout", audio, overrides)
-            benchmark, notes = benchmark + rows, notes + said
-    for name, rows in (known.train, train), (" ".join(known.against), benchmark):
-        if not rows:
-            said = "; ".join(notes) or "no rows"
-            raise ConfigError(f"data: nothing of {name} can be compared ({said}); name the files it is made of")
+        train, left = gathered([known.train], lambda name: _rows(name, "train", audio, overrides))
+        benchmark, notes = gathered(known.against, lambda name: _rows(name, "heldout", audio, overrides))
     cache = Cache(Path(known.cache)) if known.cache else None
     with Reporter() as tell:
-        found = compare(train, benchmark, cache=cache, tell=tell, notes=notes)
+        found = compare(train, benchmark, cache=cache, tell=tell, notes=left + notes)
+    refuse_blind(found, known.against)
     if known.json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
@@ -158,9 +153,10 @@ def _leaks(parser: Parser, arguments: Sequence[str]) -> int:
 
 def _rows(name: str, side: Any, audio: Path | None, overrides: Mapping[str, str]) -> tuple[list[Any], tuple[str, ...]]:
     from auscult.data.leakage import rows_of
+    from auscult.evaluate import published
 
     if not _is_recipe(name):
-        return rows_of(Path(name), side, audio=audio)
+        return published.rows_of(name, audio)
     recipe = open_with_data(name, overrides)
     return rows_of(recipe.data, side, seed=recipe.seed)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from auscult.core.types import Audio, Image, Media, Sample, Wave
 from auscult.data.prints import Cache, Look, looks, name_of, section
 from auscult.data.source import Row
+from auscult.data.sources.mcq import pull_choices, resolve
 from auscult.data.waiting import Tell
 from auscult.media.audio import decode
 from auscult.media.audio_print import RATE, SAME_WAVE, Alike, AudioIndex, AudioPrint, wave_likeness
@@ -44,9 +45,14 @@ _IN_MILLISECONDS = 10_000.0
 _WAVES = 16
 """Recordings whose waves are kept for the next suspect."""
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+_SENTENCE = re.compile(r"(?<=[.?!:;。？！])\s+|\n")
 _HASHED = re.compile(r"(?<![0-9a-z])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,}(?![0-9a-z])", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?<!\d)[1-9]\d{5}")
-_CLIP = re.compile(r"Y?(?P<video>[\w-]{11})(?:_(?P<start>\d+(?:\.\d+)?))?(?:_(?P<end>\d+(?:\.\d+)?))?", re.ASCII)
+_TIME = r"\d+(?:-\d\d){1,2}|\d+(?:\.\d+)?"
+_CLIP = re.compile(
+    rf"(?:Y?(?P<youtube>[\w-]{{11}})|(?P<bilibili>BV[0-9A-Za-z]{{10}}))(?:_(?P<start>{_TIME}))?(?:_(?P<end>{_TIME}))?",
+    re.ASCII,
+)
 _DRAWN = re.compile(r"(?=.*[a-z]).+[A-Z].*")  # a capital inside: 199 of 200 YouTube ids, and hardly a word
 _VIDEO_TAGS = ("youtube_id", "ytid", "yt_id", "video_id")
 _START_TAGS = ("start_time", "start_seconds", "start_time_seconds", "start")
@@ -89,6 +95,9 @@ class SameMedia:
         self._seen = [number for number in printed if not isinstance(printed[number], AudioPrint)]
         self._recordings = AudioIndex([printed[number] for number in self._heard])
         self._pictures = np.stack([printed[number] for number in self._seen]) if self._seen else None
+        seen = {*printed, *(number for numbers in self._contents.values() for number in numbers)}
+        self.known = {place for number in seen for place in self._rows[self._media[number]]}
+        """Benchmark rows that can be known by a medium."""
         self._wave = lru_cache(_WAVES)(_wave)
         self._found: dict[Media, list[tuple[int, Kind, float, str]]] = {}
 
@@ -124,7 +133,8 @@ class SameMedia:
             for alike in self._recordings.find(look.print):
                 number = self._heard[alike.place]
                 if alike.proven or self._same_wave(part, number, alike):
-                    note = f"{alike.seconds:.1f} s compared, heard {alike.shift:+.2f} s later there"
+                    when = "later" if alike.shift >= 0 else "earlier"
+                    note = f"{alike.seconds:.1f} s compared, heard {abs(alike.shift):.2f} s {when} there"
                     same[number] = "audio", alike.agreement, note
         elif look.print is not None and self._pictures is not None:
             likeness = self._pictures @ look.print
@@ -145,7 +155,7 @@ def _wave(part: Media) -> Wave:
 
 
 class SameNames:
-    """Ids, file names and YouTube sections of a benchmark."""
+    """Ids, file names and sections of videos of a benchmark."""
 
     def __init__(self, benchmark: Sequence[Row]) -> None:
         self._named: defaultdict[str, list[int]] = defaultdict(list)
@@ -155,6 +165,9 @@ class SameNames:
                 self._named[name].append(place)
             for video, times in _clips(row.sample):
                 self._videos[video].append((place, times))
+        self.known = {place for places in self._named.values() for place in places}
+        """Benchmark rows that can be known by a name."""
+        self.known |= {place for sections in self._videos.values() for place, _ in sections}
 
     def find(self, row: Row) -> Iterator[Hit]:
         """Benchmark rows with a name, or a section of a video, of this training row."""
@@ -177,7 +190,7 @@ def _names(sample: Sample) -> set[str]:
 
 
 def _clips(sample: Sample) -> set[tuple[str, tuple[float, float]]]:
-    """YouTube ids, each with the section, seconds."""
+    """Ids of videos on YouTube or Bilibili, each with the section, seconds."""
     tags = {key.casefold(): value for key, value in sample.tags.items()}
     video = next((tags[key] for key in _VIDEO_TAGS if tags.get(key)), None)
     if video is not None:
@@ -186,14 +199,25 @@ def _clips(sample: Sample) -> set[tuple[str, tuple[float, float]]]:
     found: set[tuple[str, tuple[float, float]]] = set()
     for part in sample.media:
         match = _CLIP.fullmatch(name_of(part))
-        if match and _DRAWN.fullmatch(match["video"]):
-            start, end = (None if match[key] is None else float(match[key]) for key in ("start", "end"))
-            if start is not None and (start >= _IN_MILLISECONDS or (end or 0.0) - start >= _IN_MILLISECONDS / 10):
-                start, end = start / 1000, None if end is None else end / 1000
-            first, last = _times(start, end)
+        if match and _DRAWN.fullmatch(video := match["youtube"] or match["bilibili"]):
+            first, last = _span(match["start"], match["end"])
             inside = section(part)
-            found.add((match["video"], (first + inside[0], min(last, first + inside[1]))))
+            found.add((video, (first + inside[0], min(last, first + inside[1]))))
     return found
+
+
+def _span(start: str | None, end: str | None) -> tuple[float, float]:
+    """The section in a file's name: seconds, milliseconds, or `00-01-35` as MMAR has it."""
+    first, last = (None if time is None else _seconds(time) for time in (start, end))
+    if first is None or "-" in (start or ""):
+        return _times(first, last)
+    if first >= _IN_MILLISECONDS or (last or 0.0) - first >= _IN_MILLISECONDS / 10:
+        first, last = first / 1000, None if last is None else last / 1000
+    return _times(first, last)
+
+
+def _seconds(time: str) -> float:
+    return reduce(lambda before, part: 60 * before + float(part), time.split("-"), 0.0)
 
 
 def _number(tags: Mapping[str, str], keys: Iterable[str]) -> float | None:
@@ -217,59 +241,49 @@ def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 
 class SameWords:
-    """Questions of a benchmark, with their choices: whole, and by the n-grams that it says of one recording only."""
+    """What a benchmark's rows say, in each of their wordings: whole, and by n-grams that it says of one recording."""
 
     def __init__(self, benchmark: Sequence[Row], train: Sequence[Row]) -> None:
         """Both are read: what a training set says of many recordings is a template too."""
-        self._questions = _Own(benchmark, train, _question)
-        self._grams = _Own(benchmark, train, _grams)
-        known = {place for place, count in self._grams.counts.items() if count >= LEAST_GRAMS}
-        known |= set(self._questions.counts)
-        self.wordless = sum(bool(row.sample.question) for row in benchmark) - len(known)
+        wordings = [(place, words) for place, row in enumerate(benchmark) for words in _wordings(row.sample)]
+        said = _subjects(((benchmark[place], _pieces(words)) for place, words in wordings), 2)
+        once = {piece for piece, subjects in said.items() if len(subjects) < 2}
+        often = _subjects(((row, _said(row.sample) & once) for row in train), TEMPLATE + 1)
+        once -= {piece for piece, subjects in often.items() if len(subjects) > TEMPLATE}
+        self._place = [place for place, _ in wordings]
+        self._grams: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._wholes: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._own: list[int] = []
+        for number, (_, words) in enumerate(wordings):
+            own = _grams(words) & once
+            self._own.append(len(own))
+            for gram in own if len(own) >= LEAST_GRAMS else ():
+                self._grams[gram].append(number)
+            if words in once and len(words) >= LEAST_WORDS:
+                self._wholes[words].append(number)
+        numbers = {number for table in (self._grams, self._wholes) for some in table.values() for number in some}
+        self.known = {self._place[number] for number in numbers}
+        """Benchmark rows that can be known by their words."""
+        self.wordless = sum(bool(row.sample.question) for row in benchmark) - len(self.known)
         """Benchmark rows that ask something and cannot be known by their words."""
 
     def find(self, row: Row) -> Iterator[Hit]:
         """Benchmark rows whose words stand in this training row."""
-        same = self._questions.find(row)
-        yield from (Hit(place, "question", 1.0, "the same question and choices") for place in same)
-        for place, count in self._grams.find(row).items():
-            own = self._grams.counts[place]
-            if own >= LEAST_GRAMS and count >= SHARE * own and place not in same:
+        said = _said(row.sample)
+        same = {self._place[number] for piece in said for number in self._wholes.get(piece, ())}
+        yield from (Hit(place, "question", 1.0, "the same question, with its choices or answer") for place in same)
+        for number, count in Counter(number for piece in said for number in self._grams.get(piece, ())).items():
+            place, own = self._place[number], self._own[number]
+            if count >= SHARE * own and place not in same:
                 yield Hit(place, "question", count / own, f"{count} of its {own} own {GRAM}-grams")
 
 
-class _Own:
-    """What each benchmark row says that no other recording is spoken of with: a table from that to the rows."""
-
-    def __init__(
-        self, benchmark: Sequence[Row], train: Sequence[Row], said: Callable[[Sample], set[tuple[str, ...]]]
-    ) -> None:
-        self._said = said
-        twice = _subjects(benchmark, said, 2)
-        once = {words for words, subjects in twice.items() if len(subjects) < 2}
-        often = _subjects(train, lambda sample: said(sample) & once, TEMPLATE + 1)
-        once -= {words for words, subjects in often.items() if len(subjects) > TEMPLATE}
-        self._places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-        self.counts: Counter[int] = Counter()
-        """How many of them each row has."""
-        for place, row in enumerate(benchmark):
-            for words in said(row.sample) & once:
-                self._places[words].append(place)
-                self.counts[place] += 1
-
-    def find(self, row: Row) -> Counter[int]:
-        """Benchmark rows, each with how many of its own are in this row."""
-        return Counter(place for words in self._said(row.sample) for place in self._places.get(words, ()))
-
-
-def _subjects(
-    rows: Iterable[Row], said: Callable[[Sample], set[tuple[str, ...]]], most: int
-) -> dict[tuple[str, ...], set[object]]:
+def _subjects(rows: Iterable[tuple[Row, Iterable[tuple[str, ...]]]], most: int) -> dict[tuple[str, ...], set[object]]:
     """What recordings each thing is said of; of more than `most` only so many."""
     found: defaultdict[tuple[str, ...], set[object]] = defaultdict(set)
-    for row in rows:
+    for row, said in rows:
         subject = _subject(row)
-        for words in said(row.sample):
+        for words in said:
             if len(found[words]) < most:
                 found[words].add(subject)
     return found
@@ -281,17 +295,46 @@ def _subject(row: Row) -> object:
     return tuple(files) or row.where
 
 
-def _words(sample: Sample) -> list[str]:
-    """The question and its choices, these in the order of the alphabet."""
-    texts = [sample.question, *sorted(choice.casefold() for choice in sample.choices)]
-    return [word for text in texts for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())]
+def _wordings(sample: Sample, *, sentences: bool = False) -> set[tuple[str, ...]]:
+    """How a question can stand in a data set: with its choices, in the order of the alphabet, and with its answer.
+
+    Every turn of the user is one. Choices that are written into it are taken out, so that their letters and order do
+    not matter; with `sentences`, each of its sentences is a question too, whatever was said before and after it.
+    """
+    found: set[tuple[str, ...]] = set()
+    for text, replies in _turns(sample):
+        question, pulled = pull_choices(text)
+        choices = pulled or sample.choices
+        listed = " ".join(sorted(choice.casefold() for choice in choices))
+        ends = (listed, *(resolve(reply, choices) for reply in replies))
+        asked = {question, *(_SENTENCE.split(question) if sentences else ())}
+        found |= {_words(f"{one} {end}") for one in asked for end in ends}
+    return found
 
 
-def _question(sample: Sample) -> set[tuple[str, ...]]:
-    words = _words(sample)
-    return {tuple(words)} if len(words) >= LEAST_WORDS else set()
+def _turns(sample: Sample) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What the user says, each time with the replies to it."""
+    texts = [" ".join(part for part in turn.content if isinstance(part, str)) for turn in sample.turns]
+    for number, turn in enumerate(sample.turns):
+        if turn.role == "user":
+            last = number + 1 == len(texts)
+            replied = not last and sample.turns[number + 1].role == "assistant"
+            yield texts[number], sample.answers if last else (texts[number + 1],) if replied else ()
 
 
-def _grams(sample: Sample) -> set[tuple[str, ...]]:
-    words = _words(sample)
-    return {tuple(words[first : first + GRAM]) for first in range(len(words) - GRAM + 1)}
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _grams(words: tuple[str, ...]) -> set[tuple[str, ...]]:
+    return {words[first : first + GRAM] for first in range(len(words) - GRAM + 1)}
+
+
+def _pieces(words: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """What a wording is known by: itself, and its n-grams."""
+    return _grams(words) | ({words} if len(words) >= LEAST_WORDS else set())
+
+
+def _said(sample: Sample) -> set[tuple[str, ...]]:
+    """All that a training row says."""
+    return {piece for words in _wordings(sample, sentences=True) for piece in _pieces(words)}

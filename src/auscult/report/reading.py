@@ -41,7 +41,7 @@ def figures_of(run: Path) -> Figures:
         raise RunError(f"no run folder at {run}: give the folder that `auscult run` wrote")
     figures = Figures(
         name=run.resolve().name,
-        environment=_environment(run),
+        environment=(*_environment(run), *_leaks(run)),
         results=_results(run),
         comparisons=tuple(map(_comparison, list_of(run, "results_comparison.json"))),
         stages=_stages(run),
@@ -211,6 +211,13 @@ def _environment(run: Path) -> tuple[tuple[str, str | None], ...]:
     }
     others = {key.capitalize(): _plain(value) for key, value in row.values.items() if key not in known}
     return (*facts.items(), *others.items())
+
+
+def _leaks(run: Path) -> tuple[tuple[str, str | None], ...]:
+    """What the leak guard of a run said, what it left out included; nothing where there was none."""
+    if not (run / "leaks.json").is_file():
+        return ()
+    return (("Leak guard", "; ".join(object_of(run, "leaks.json").texts("said"))),)
 
 
 def _code(git: Mapping[str, Any]) -> str | None:
