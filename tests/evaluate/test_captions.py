@@ -33,7 +33,7 @@ def test_the_official_values(testdata: Path, tmp_path: Path, capsys: pytest.Capt
     assert command.score([str(file), "--json", "--out", str(tmp_path)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert {name: said[name] for name in OFFICIAL} == pytest.approx(OFFICIAL, abs=1e-10)
-    assert (said["captions"], said["empty"], said["references"]) == (464, 14, [5, 5])
+    assert (said["captions"], said["empty"], said["references"], said["unread"]) == (464, 14, [5, 5], {})
     (results,) = tmp_path.glob("results_*.json")
     assert json.loads(results.read_text())["cider_d"] == said["cider_d"]
     (samples,) = tmp_path.glob("samples_captions_*.jsonl")
@@ -58,6 +58,33 @@ def test_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
     )
     expected = (Captioned("x", "a, b", ("a dog",)), Captioned("y", "", ("rain", 'it "rains"')))
     assert read_captions(tmp_path / "a.csv") == read_captions(rows) == expected
+
+
+def test_columns_are_known_in_any_case_with_blanks_around(tmp_path: Path) -> None:
+    plain, typed = tmp_path / "plain.csv", tmp_path / "typed.csv"
+    plain.write_text("id,caption_predicted,caption_1,caption_2\n1,a dog barks,a cat meows,a dog barks\n")
+    typed.write_text("ID, Caption_Predicted,caption_1, CAPTION_2 \n1,a dog barks,a cat meows,a dog barks\n")
+    assert read_captions(typed) == read_captions(plain)
+    assert score(read_captions(typed)).corpus["bleu_1"] == pytest.approx(1.0)
+    clips = tmp_path / "train.csv"
+    clips.write_text("YouTube_ID,Caption\nx,a\nx,b\ny,c\n")
+    assert read_documents(clips, by="youtube_ID").references == (("a", "b"), ("c",))
+
+
+def test_what_is_read_from_no_column_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("caption_predicted,caption_1,caption_two,caption\na dog,a dog,a cat,b\nrain,rain,wind,c\n")
+    assert command.score([str(table)]) == 0
+    assert "Not read: `caption_two` (2 rows), `caption` (2 rows)." in capsys.readouterr().out
+    rows = lines(
+        tmp_path / "a.jsonl",
+        {"prediction": "a dog", "references": ["a dog"], "captions": ["a cat"]},
+        {"prediction": "rain", "references": ["rain"]},
+    )
+    assert command.score([str(rows), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unread"] == {"captions": 1}
+    assert command.run("captions", ["df", str(table), "--out", str(tmp_path / "df.json")]) == 0
+    assert "Not read: `prediction` (2 rows), `caption_two` (2 rows), `caption` (2 rows)." in capsys.readouterr().out
 
 
 def test_an_empty_prediction_counts_as_zero_and_is_counted(tmp_path: Path) -> None:
@@ -105,6 +132,10 @@ def test_what_cannot_be_scored_is_named(tmp_path: Path, row: object, complaint: 
         ('caption_predicted,caption_1\na,"b\n', "valid CSV"),
         ("caption_predicted,caption_1\n", "no rows"),
         ("", "no rows"),
+        ("caption_predicted,caption_1,caption_1\na,b,c\n", "once"),
+        ("caption_predicted,caption_1,Caption_1\na,b,c\n", r":2.*two columns are the `caption_1`"),
+        ("caption_predicted,Prediction,caption_1\na,b,c\n", r":2.*two columns are the `prediction`"),
+        ('caption_predicted,references\na,"[""b""]"\n', r":2.*`references` is text instead of a list"),
     ],
 )
 def test_what_is_no_table_of_captions_is_named(tmp_path: Path, text: str, complaint: str) -> None:
@@ -118,6 +149,7 @@ def test_frequencies_are_counted_by_clip(testdata: Path, tmp_path: Path, capsys:
     assert command.run("captions", ["df", str(train), "--out", str(out), "--by", "youtube_id", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["documents"] == 495 == read_frequencies(out).documents
+    assert said["unread"] == {"audiocap_id": 2475, "start_time": 2475}
     assert max(read_frequencies(out).counts.values()) <= 495
     assert command.run("captions", ["df", str(train), "--out", str(out)]) == 0
     assert read_frequencies(out).documents == 2475
@@ -128,7 +160,9 @@ def test_references_of_training_files(tmp_path: Path) -> None:
     samples = lines(
         tmp_path / "a.jsonl", {"answers": ["a", "b"]}, {"answer": "c"}, {"references": ["d"]}, {"caption": "e"}
     )
-    assert read_documents(samples)[0] == [("a", "b"), ("c",), ("d",), ("e",)]
+    found = read_documents(samples)
+    assert found.references == (("a", "b"), ("c",), ("d",), ("e",))
+    assert found.unread == {}
     with pytest.raises(DataError, match=r"a\.jsonl:1.*clip"):
         read_documents(samples, by="clip")
     with pytest.raises(DataError, match="1 clips"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,15 +34,23 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.rewards.captioning.frequencies import Frequencies
     from auscult.rewards.captioning.tokens import tokenize
 
-    documents, sha256 = read_documents(Path(known.train), known.by)
-    tokens = ([tokenize(text) for text in references] for references in documents)
-    frequencies = Frequencies.of(tokens, known.train, sha256)
+    documents = read_documents(Path(known.train), known.by)
+    tokens = ([tokenize(text) for text in references] for references in documents.references)
+    frequencies = Frequencies.of(tokens, known.train, documents.sha256)
     frequencies.write(known.out)
     if known.json:
-        print(json.dumps({"out": known.out, "documents": frequencies.documents, "ngrams": len(frequencies.counts)}))
+        counts = {"documents": frequencies.documents, "ngrams": len(frequencies.counts)}
+        print(json.dumps({"out": known.out, **counts, "unread": documents.unread}))
     else:
         print(f"{known.out}: {frequencies.documents:,} clips, {len(frequencies.counts):,} n-grams in more than one")
+        if documents.unread:
+            print(_unread(documents.unread))
     return 0
+
+
+def _unread(names: Mapping[str, int]) -> str:
+    """The columns that say nothing, in a sentence."""
+    return f"Not read: {', '.join(f'`{name}` ({count:,} rows)' for name, count in names.items())}."
 
 
 def score(arguments: list[str]) -> int:
@@ -72,7 +81,7 @@ def score(arguments: list[str]) -> int:
     if known.out:
         _write(scored, Path(known.out), known.file)
     if known.json:
-        print(json.dumps(scored.to_dict(), ensure_ascii=False))
+        print(json.dumps(scored.to_dict()))
     else:
         _show(scored)
     return 0
@@ -92,6 +101,7 @@ def _show(scored: Scored) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("metric", "score", box=box.SIMPLE_HEAD, pad_edge=False)
     table.columns[1].justify = "right"
@@ -101,3 +111,5 @@ def _show(scored: Scored) -> None:
     console = Console()
     console.print(table)
     console.print(f"{len(scored.rows):,} captions, {scored.empty:,} of them empty (scored 0); tokens: PTB, lower case")
+    if scored.unread:
+        console.print(Text(_unread(scored.unread)), soft_wrap=True)

@@ -1,9 +1,10 @@
 """Captions against their references: BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, as the official Java pipeline has them.
 
 A file is CSV with the columns `caption_predicted` and `caption_1`, `caption_2` ... (or `caption_reference_01` ...), or
-JSON lines with `prediction` and `references`. Every row counts: a row without a prediction scores 0 and is counted as
-empty, a row without a reference is refused, because no score could be computed. CIDEr-D takes its document frequencies
-from the references of the file, as published tables do; with a single row it has no weights and is None.
+JSON lines with `prediction` and `references`; a column's name may be in capitals, and what is read from no column or
+key is named in the result, as a misspelt one would be. Every row counts: a row without a prediction scores 0 and is
+counted as empty, a row without a reference is refused, because no score could be computed. CIDEr-D takes its document
+frequencies from the references of the file, as published tables do; with a single row it has no weights and is None.
 
 A CLAP, where one is given, listens to the recordings (`audio`) and needs no references. METEOR and SPICE are not there:
 both are Java programs with word lists of their own, and a likeness of them would be another metric.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,6 +55,20 @@ class Captioned:
     """At least one."""
     audio: Audio | None = None
     """What was described, where the row names it."""
+    unread: tuple[str, ...] = ()
+    """Columns or keys of the row that nothing was read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The references of a training file."""
+
+    references: tuple[tuple[str, ...], ...]
+    """Of each clip or image."""
+    sha256: str
+    """The hash of the file."""
+    unread: Mapping[str, int]
+    """Columns or keys that nothing was read from, and in how many rows they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +91,11 @@ class Scored:
         """Rows without a prediction; they are in every denominator."""
         return sum(not row.prediction.strip() for row in self.rows)
 
+    @property
+    def unread(self) -> dict[str, int]:
+        """Columns or keys that nothing was read from, and in how many rows they stand."""
+        return dict(Counter(name for row in self.rows for name in row.unread))
+
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
         counts = [len(row.references) for row in self.rows]
@@ -82,6 +103,7 @@ class Scored:
             "captions": len(self.rows),
             "empty": self.empty,
             "references": [min(counts), max(counts)],
+            "unread": self.unread,
             **self.corpus,
             "tokens": TOKENIZER,
             "variants": dict(self.variants),
@@ -155,7 +177,7 @@ def read_captions(path: Path, media: Path | None = None) -> tuple[Captioned, ...
     seen: set[str] = set()
     for where, row in _rows(path):
         if "prediction" not in row:
-            near = "`prediction`" if path.suffix != ".csv" else "column `caption_predicted`"
+            near = "column `caption_predicted`" if _is_csv(path) else "`prediction`"
             raise DataError(f"{where}: no {near}; the row has {', '.join(row) or 'nothing'}; rename what holds it")
         prediction = "" if row["prediction"] is None else rows.text(row["prediction"], "prediction", where, blank=True)
         name = str(row.get("id", len(found) + 1))
@@ -163,58 +185,75 @@ def read_captions(path: Path, media: Path | None = None) -> tuple[Captioned, ...
             raise DataError(f"{where}: the id {name!r} occurs twice; give each row its own")
         seen.add(name)
         audio = rows.audio(row["audio"], where, media or path.parent) if row.get("audio") else None
-        found.append(Captioned(name, prediction, _references(row, where), audio))
+        key, references = _references(row, where)
+        unread = tuple(name for name in row if name not in ("id", "prediction", "audio", key))
+        found.append(Captioned(name, prediction, references, audio, unread))
     if not found:
         raise DataError(f"{path}: no rows; write one caption a row")
     return tuple(found)
 
 
-def read_documents(path: Path, by: str | None = None) -> tuple[list[tuple[str, ...]], str]:
-    """The references of a training file, a tuple for each clip or image, and the hash of the file.
+def read_documents(path: Path, by: str | None = None) -> Documents:
+    """The references of a training file, clip by clip.
 
     Takes what `read_captions` takes, without predictions, also a column `caption` with one reference, and the samples
     that auscult trains on (`answers`). Rows with the same value under `by` are one clip. Raises DataError as above.
     """
     documents: dict[str, tuple[str, ...]] = {}
+    unread: Counter[str] = Counter()
+    by = by.strip().casefold() if by and _is_csv(path) else by
     for where, row in _rows(path):
         if by is not None and row.get(by) is None:
             raise DataError(f"{where}: no `{by}` to tell clips apart by; the row has {', '.join(row)}")
+        key, references = _references(row, where)
         clip = str(len(documents)) if by is None else str(row[by])
-        documents[clip] = documents.get(clip, ()) + _references(row, where)
+        documents[clip] = documents.get(clip, ()) + references
+        unread.update(name for name in row if name not in (by, key))
     if len(documents) < 2:
         raise DataError(
             f"{path}: {len(documents)} clips; CIDEr-D weighs words by how many clips have them, so add more"
         )
-    return list(documents.values()), hashlib.sha256(path.read_bytes()).hexdigest()
+    return Documents(tuple(documents.values()), hashlib.sha256(path.read_bytes()).hexdigest(), dict(unread))
 
 
-def _references(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    found = next((row[key] for key in ("references", "answers") if row.get(key)), None)
-    single = row.get("caption") or row.get("answer")
-    if found is None and isinstance(single, str):
-        found = [single]
-    references = rows.texts(found, "references", where)
+def _references(row: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...]]:
+    """The key that holds a row's references, and these."""
+    key = next((key for key in ("references", "answers", "caption", "answer") if row.get(key)), "references")
+    found = row.get(key)
+    single = key in ("caption", "answer") and isinstance(found, str)
+    references = rows.texts([found] if single else found, key, where)
     if not references:
         raise DataError(
             f"{where}: no reference (`references`, or the columns `caption_1` ...); add one, or remove the row"
         )
-    return references
+    return key, references
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each row stands, and the row; of CSV, the columns of references as one list."""
-    if path.suffix.lower() != ".csv":
+    if not _is_csv(path):
         for number, text in jsonl.lines(path):
             where = f"{path}:{number}"
             yield where, rows.mapping(rows.load_json(text, where), where)
         return
     for where, cells in table.read(path):
-        yield where, _named(cells)
+        yield where, _named(cells, where)
 
 
-def _named(cells: dict[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {key: cell for key, cell in cells.items() if not _REFERENCE.fullmatch(key)}
-    if "caption_predicted" in row:
-        row["prediction"] = row.pop("caption_predicted")
-    row["references"] = [cell for key, cell in cells.items() if _REFERENCE.fullmatch(key) and cell.strip()]
-    return row
+def _named(cells: Mapping[str, str], where: str) -> dict[str, Any]:
+    """A row of CSV under the keys of JSON lines. Raises DataError for two columns of one meaning."""
+    names = Counter("prediction" if name == "caption_predicted" else name for name in map(str.casefold, cells))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{where}: two columns are the `{twice[0]}` ({', '.join(cells)}); keep one of them")
+    row: dict[str, Any] = {}
+    references: list[str] = []
+    for name, cell in zip(names, cells.values(), strict=True):
+        if not _REFERENCE.fullmatch(name):
+            row[name] = cell
+        elif cell.strip():
+            references.append(cell)
+    return {"references": references, **row} if references else row
