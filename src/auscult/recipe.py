@@ -10,10 +10,12 @@ from auscult.data.leakage import Guard
 from auscult.data.source import Source
 from auscult.evaluate.options import Evaluate
 from auscult.models.family import Model
+from auscult.models.mae_shape import Shape
 from auscult.models.wording import Wording
 from auscult.rollouts.options import Server
 from auscult.train.algorithm import Algorithm
 from auscult.train.options import Train
+from auscult.train.pretraining import Pretrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +56,25 @@ class Recipe:
         """The stages there are, in order."""
         stages = {"sft": self.sft, "rest": self.rest, "grpo": self.grpo}
         return {name: stage for name, stage in stages.items() if stage is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """An encoder's pretraining, complete."""
+
+    data: tuple[str, ...]
+    """Folders of recordings, or one frame set."""
+    ignore: tuple[str, ...] = (".*",)
+    """Patterns of file or folder names that are no recordings, such as `*.csv`; any other foreign file is an error."""
+    mels: int = 80
+    """Mel bands of recordings; of no effect with a frame set."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it is computed; auto takes a GPU when there is one."""
+    shape: Shape = field(default_factory=Shape)
+    """Of the autoencoder."""
+    pretrain: Pretrain = field(default_factory=Pretrain)
+    """How it is trained."""
+    probe: str | None = None
+    """Folder of class folders on which the encoder is probed at the end; null probes nothing."""

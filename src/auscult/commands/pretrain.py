@@ -1,0 +1,113 @@
+"""`auscult pretrain DATA`: an encoder from recordings or frames alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from auscult.commands.arguments import HELP, Parser, option_lines
+from auscult.commands.output import quiet
+from auscult.core.errors import ConfigError
+
+MEL: dict[str, Any] = {
+    "shape": {
+        "patch_rows": 16,
+        "patch_features": 16,
+        "width": 128,
+        "layers": 4,
+        "heads": 4,
+        "decoder_width": 64,
+        "decoder_heads": 4,
+    },
+    "pretrain": {"window": 208, "batch": 16, "epochs": 60, "learning_rate": 1e-3},
+}
+"""What is set for recordings: patches of 160 ms by a fifth of the bands (AudioMAE's are as square), windows of 2 s, and
+a size that two CPU cores train in minutes. Frame sets have the settings of system 1, which are the fields' defaults."""
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Pretrains, and says where the encoder is and what it knows."""
+    from auscult.core.config import build, parse_overrides
+    from auscult.recipe import Pretraining
+
+    parser = Parser(command, "DATA [DATA ...] [--probe DIR] [--out DIR] [--json] [--overwrite] [--key value ...]")
+    parser.add_argument("--probe", metavar="DIR", help="class folders to probe the encoder on (default: none)")
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/pretrain)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
+    data, rest = _data([word for word in arguments if word not in HELP])
+    known, settings = parser.parse_known_args(rest)
+    parser.refuse_misspelt(settings)
+    overrides = parse_overrides(settings)
+    values: dict[str, Any] = {"data": data, **_before(data)}
+    if known.probe is not None:
+        values["probe"] = known.probe
+    if set(HELP) & set(arguments):
+        print(f"{parser.format_help()}\nDATA: folders of recordings, one frame set, or a run folder to run again")
+        print(f"\nsettings:\n{option_lines(Pretraining, values, overrides)}")
+        return 0
+    if not data:
+        raise ConfigError(
+            "pretrain: name the data: folders of recordings, or a frame set (auscult data audioset convert)"
+        )
+    recipe = build(Pretraining, values, overrides, where="the command line")
+    quiet()
+    from auscult import encoders, pipeline
+    from auscult.console import Reporter
+
+    out = Path(known.out) if known.out else pipeline.folder("pretrain")
+    with Reporter() as tell:
+        spoken = shlex.join(["auscult", *sys.argv[1:]])
+        figures = encoders.run(recipe, out, spoken, tell, say=tell.say, overwrite=known.overwrite)
+    if figures:
+        print(json.dumps(figures) if known.json else figures["encoder"])
+        if figures["probe"] and not known.json:
+            show(figures["probe"])
+    return 0
+
+
+def _data(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words before the first flag are data; flags and settings follow."""
+    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+    return words[:first], words[first:]
+
+
+def _before(data: list[str]) -> dict[str, Any]:
+    """What is set before the command line: a run's own configuration, or what suits the kind of data."""
+    from auscult.core.yaml12 import read_yaml
+
+    if len(data) == 1 and (Path(data[0]) / "config.yaml").is_file():
+        return read_yaml(Path(data[0]) / "config.yaml")
+    frames = len(data) == 1 and (Path(data[0]) / "about.json").is_file()
+    return {} if frames else MEL
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """What an encoder knows, as a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "linear", "nearest neighbours", box=box.SIMPLE_HEAD, pad_edge=False)
+    names = {"pretrained": "This encoder", "random": "A random one of its shape", "features": "The features themselves"}
+    for source, title in names.items():
+        table.add_row(title, *(_share(found[probe][source]) for probe in ("linear", "knn")))
+    console = Console(width=120)
+    console.print(table)
+    over = found["linear"]["over_random"]
+    interval = over["interval"]
+    between = "" if interval is None else f" ({interval[0] * 100:+.1f} to {interval[1] * 100:+.1f}, paired)"
+    console.print(
+        f"{found['clips']} clips of {len(found['classes'])} classes, {found['split']}; chance {found['chance']:.1%}. "
+        f"Pretraining taught a linear layer {over['difference'] * 100:+.1f} points{between}.",
+        soft_wrap=True,
+    )
+
+
+def _share(told: Mapping[str, Any]) -> str:
+    low, high = told["interval"]
+    return f"{told['accuracy']:.1%} ({low * 100:.1f} to {high * 100:.1f})"

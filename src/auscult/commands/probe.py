@@ -1,0 +1,42 @@
+"""`auscult probe ENCODER FOLDER`: what an encoder knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from auscult.commands.arguments import Parser
+from auscult.commands.output import quiet
+from auscult.core.errors import ConfigError
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Probes, and prints the accuracies."""
+    parser = Parser(command, "ENCODER FOLDER [--out FILE] [--device auto|cpu|cuda] [--seed N] [--json]")
+    parser.add_argument("encoder", metavar="ENCODER", help="what was pretrained, such as runs/pretrain/encoder")
+    parser.add_argument("folder", metavar="FOLDER", help="folder with one folder of recordings for each class")
+    parser.add_argument("--out", metavar="FILE", help="where the figures go as JSON (default: nowhere)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random encoder beside it (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if parser.helped(arguments):
+        return 0
+    known = parser.parse_args(arguments)
+    if not (Path(known.encoder) / "config.json").is_file():
+        raise ConfigError(f"probe: {known.encoder} is no encoder; name the folder, such as runs/pretrain/encoder")
+    quiet()
+    from auscult import encoders, pipeline
+    from auscult.commands.pretrain import show
+    from auscult.console import Reporter
+    from auscult.core.runs import write_json
+
+    with Reporter() as tell:
+        where = pipeline.device(known.device)
+        found = encoders.probe_folder(Path(known.encoder), Path(known.folder), known.seed, where, tell)
+    if known.out:
+        write_json(known.out, found)
+    if known.json:
+        print(json.dumps(found))
+    else:
+        show(found)
+    return 0
