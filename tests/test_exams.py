@@ -3,9 +3,18 @@
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -408,3 +417,235 @@ def test_a_benchmark_that_keeps_its_answers_is_asked_and_not_scored(exam, gold, 
     gold.write_text(json.dumps([{**rows[0], "answer": "1"}, *rows[1:]]))
     with pytest.raises(DataError, match="9 questions have no answer"):
         sit(exam(), tmp_path / "other")
+
+
+class Listener(ThreadingHTTPServer):
+    """An OpenAI-compatible server that hears: it counts a clip's tokens, and says `say(text)` of the text beside it.
+    From the question `stuck` on it never answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Listening)
+        self.say: Callable[[str], str] = lambda text: f"You said: {text}"
+        self.stop = "stop"
+        self.stuck: int | None = None
+        self.asked: list[str] = []
+        self.clips = 0
+
+    def handle_error(self, request, client_address) -> None:
+        """Who asks is killed: that is the point."""
+
+
+class _Listening(BaseHTTPRequestHandler):
+    server: Listener
+
+    def log_message(self, *args) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        pieces = body["messages"][-1]["content"]
+        clips = sum(piece["type"] != "text" for piece in pieces)
+        text = "".join(piece["text"] for piece in pieces if piece["type"] == "text")
+        if body["max_tokens"] > 1:  # else it is asked what a question counts
+            if server.stuck is not None and len(server.asked) >= server.stuck:
+                threading.Event().wait(60)
+                return
+            server.asked.append(json.dumps(pieces))
+            server.clips += clips
+        choice = {"message": {"content": server.say(text)}, "finish_reason": server.stop}
+        usage = {"prompt_tokens": 5 + 50 * clips, "completion_tokens": 3, "total_tokens": 8 + 50 * clips}
+        data = json.dumps({"model": body["model"], "choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def answering() -> Iterator[Listener]:
+    """A server to be examined, running until the test ends."""
+    server = Listener()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def spoken(gold, tmp_path) -> Path:
+    """An open subset as VoiceBench's main.py writes it, with what some other model answered, and its recordings."""
+    rows = [
+        {"prompt": f"Say {number}!", "response": "grade 1", "audio": f"audio/{number}.wav"} for number in range(ROWS)
+    ]
+    return written(tmp_path / "alpacaeval.jsonl", rows)
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def examined(server: Listener, name: str, gold: Path, out: Path, *words: str) -> list[str]:
+    patience = ["--server.concurrency", "1", "--server.retries", "0", "--server.backoff", "0.01"]
+    who = ["--server", f"http://127.0.0.1:{server.server_address[1]}/v1", "--server.model", "any", *patience]
+    return ["eval", name, "--gold", str(gold), *who, "--out", str(out), *words]
+
+
+def judged(command: str, judge_server, tmp_path: Path, capsys) -> tuple[int, dict[str, Any]]:
+    """What the printed command says, by a judge that gives the grade which a reply names."""
+
+    def say(prompt: str) -> str:
+        found = re.findall(r'"grade (\d)', prompt)
+        return json.dumps({"reason": "it says so", "score": int(found[0]) if found else 1})
+
+    judge_server.say = say
+    words = [{"MODEL": "judge"}.get(word, word) for word in shlex.split(command)]
+    assert words[:2] == ["auscult", "score"]
+    where = ["--judge.url", judge_server.url, "--judge.cache", str(tmp_path / "cache.jsonl")]
+    capsys.readouterr()
+    code = main([*words[1:], *where, "--out", str(tmp_path / "score"), "--json"])
+    said = capsys.readouterr()
+    assert said.out, said.err
+    return code, json.loads(said.out)
+
+
+def test_open_questions_are_asked_killed_resumed_and_scored_by_the_command_that_is_printed(
+    spoken, answering, judge_server, tmp_path, capsys
+):
+    answering.say = lambda text: f"grade {1 + (len(answering.asked) - 1) % 5}"
+    out = tmp_path / "out"
+    words = examined(answering, "voicebench", spoken, out, "--scorer", "open")
+    answering.stuck = 4
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auscult", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        journal = out / "answers.jsonl"
+        if journal.exists() and journal.read_bytes().count(b"\n") == 4:
+            break
+        time.sleep(0.02)
+    process.kill()
+    assert b"Traceback" not in process.communicate()[1]
+    answering.stuck = None
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert len(answering.asked) == len(set(answering.asked)) == ROWS, "nothing is asked twice"
+    assert answering.clips == ROWS
+    *_, command = said.out.splitlines()
+    assert f"{ROWS} questions, 0 without a reply, 0 with nothing in the place of the answer, 0 replies cut" in said.out
+    rows = read_jsonl(out / "predictions_baseline.jsonl").rows
+    assert [row["answer_prediction"] for row in rows] == [f"grade {1 + n % 5}" for n in range(ROWS)]
+    assert all("response" not in row for row in rows), "another model's reply is not carried along"
+    assert not list(out.glob("results_*.json"))
+    code, figures = judged(command, judge_server, tmp_path, capsys)
+    assert (code, figures["scorer"], figures["score"], figures["official_n"]) == (0, "open", 3.0, ROWS)
+    assert figures["problems"] == {}
+    assert figures["benchmark"]["gold"] == str(spoken)
+    bare = command.replace(f" --gold {spoken}", "")
+    assert bare != command
+    asked = len(judge_server.requests)
+    assert judged(bare, judge_server, tmp_path, capsys)[1]["score"] == 3.0
+    assert len(judge_server.requests) == asked, "to the judge they are the same"
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["score"], found["scorer"], found["results"]) == (None, "open", {})
+    assert found["commands"] == {"baseline": command}
+    assert len(answering.asked) == ROWS
+
+
+def test_a_selection_is_judged_as_one_and_a_question_without_a_reply_stays(
+    gold, answering, judge_server, tmp_path, capsys
+):
+    rows = [
+        {"instruction": f"Describe {n}.", "answer": "rain", "audio": f"audio/{n}.wav", "task": "caption"}
+        for n in range(ROWS)
+    ]
+    path = written(tmp_path / "audiocaps.jsonl", rows)
+    soundfile.write(tmp_path / "audio" / "0.wav", np.full(4000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    answering.say = lambda text: "<think>hm" if "Describe 9" in text else "grade 5"
+    answering.stop = "length"
+    small = ["--scorer", "reference", "--limit", "4", "--max_failed", "0.25", "--json"]
+    assert main(examined(answering, "audiobench", path, tmp_path / "out", *small)) == 0
+    found = json.loads(capsys.readouterr().out)
+    given = found["to_judge"]["baseline"]
+    assert (given["n"], sum(given["failed"].values()), given["cut"]) == (4, 1, 3)
+    assert given["unread"] == {"unclosed_thinking": 1} or not any("Describe 9." in one for one in answering.asked)
+    assert given["selection"]["of"] == ROWS
+    command = found["commands"]["baseline"]
+    assert "--gold" not in command, "the benchmark's file would count what was not asked"
+    _, figures = judged(command, judge_server, tmp_path, capsys)
+    right = 4 - 1 - sum(given["unread"].values())
+    assert (figures["n"], figures["no_prediction"]) == (4, 1)
+    assert set(figures["by"]["task"]) == {"caption"}
+    assert figures["between"][0] <= 100 * (right + 0.4) / 4
+
+
+def test_rubrics_want_the_thought_and_the_option_that_a_letter_names(gold, answering, judge_server, tmp_path, capsys):
+    rubric = [{"name": "c", "scoring_point": "?", "choices": [0, 1]}]
+    rows = [
+        {**row, "id": f"q{n}", "audio_path": f"audio/{n}.wav", "thinking": "It rings.", "rubric": rubric}
+        for n, row in enumerate(json.loads(gold.read_text()))
+    ]
+    path = written(tmp_path / "MMAR-meta.jsonl", rows)
+    answering.say = lambda text: "<think>One ring.</think><answer>A</answer>"
+    words = examined(answering, "mmar", path, tmp_path / "out")
+    assert main([*words, "--baselines", "false", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)["results"]["baseline"]["accuracy"]
+    assert main([*words, "--baselines", "false", "--evaluate.max_tokens", "64", "--scorer", "rubrics", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(answering.asked) == ROWS, "another rule asks nobody"
+    assert (found["score"], found["results"], found["comparison"]) == (None, {}, [])
+    judge_server.choice = {}
+    rows = read_jsonl(tmp_path / "out" / "predictions_baseline.jsonl").rows
+    assert (rows[0]["thinking_prediction"], rows[0]["answer_prediction"]) == ("One ring.", "1")
+
+    judge_server.say = lambda prompt: json.dumps([{"name": "c", "score": 1}])
+    command = shlex.split(found["commands"]["baseline"].replace("MODEL", "judge"))[1:]
+    where = ["--judge.url", judge_server.url, "--judge.cache", str(tmp_path / "c"), "--out", str(tmp_path / "score")]
+    assert main([*command, *where, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["score"], figures["accuracy"]) == (100 * own, own)
+    assert main([*words, "--baselines", "false", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"]["baseline"]["accuracy"] == own
+    assert not (tmp_path / "out" / "to_judge.json").exists()
+
+
+def test_conditions_without_media_are_judged_when_they_are_asked_for(spoken, answering, tmp_path, capsys):
+    words = examined(answering, "voicebench", spoken, tmp_path / "out", "--scorer", "open", "--limit", "2")
+    assert main([*words, "--baselines", "true", "--json"]) == 0
+    commands = json.loads(capsys.readouterr().out)["commands"]
+    assert list(commands) == ["baseline", "baseline_shuffled", "baseline_silence"]
+    for name, command in commands.items():
+        assert len(read_jsonl(tmp_path / "out" / f"predictions_{name}.jsonl").rows) == 2
+        assert f"predictions_{name}.jsonl" in command
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "said"),
+    [
+        ([{"prompt": "Say it."}], ["voicebench", "--scorer", "opne"], "there is no scorer 'opne', did you mean 'open'"),
+        ([{"prompt": "Say it."}], ["voicebench", "--scorer", "rubrics"], "VoiceBench has no rubrics, only mmar has"),
+        ([{"prompt": "Say it."}], ["voicebench", "--scorer", "binary"], "1 of 1 questions have no answer"),
+        ([{"prompt": "Say it."}], ["voicebench"], "--scorer open or binary"),
+        (
+            [{"id": "q", "question": "?", "choices": ["a", "b"], "answer": "a", "audio_path": "a.wav"}],
+            ["mmar", "--scorer", "rubrics"],
+            "no `rubric` of criteria",
+        ),
+    ],
+)
+def test_what_no_judge_could_score_is_refused_before_it_is_asked(rows, words, said, answering, tmp_path, capsys):
+    path = written(tmp_path / "questions.jsonl", rows)
+    assert main(examined(answering, words[0], path, tmp_path / "out", *words[1:])) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+    assert not answering.asked
+    assert not (tmp_path / "out").exists()

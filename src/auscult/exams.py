@@ -5,6 +5,7 @@ samples_PROMPT*.jsonl        every question with its answer, and the rows of the
 results_PROMPT.json          accuracy with interval and baselines, under the benchmark's rule and under ours
 results_comparison.json      each prompt against the first, and with media against without, paired by question
 predictions_PROMPT.jsonl     what `auscult score` and `auscult submit` take
+to_judge.json                where a judge scores, instead of samples and results: what the predictions are of
 rollouts/showcase.jsonl      replies for the page, their recordings in media/
 asked.json                   hashes of what was asked, and whose answers they are
 report.html, done
@@ -41,12 +42,12 @@ from auscult.core.yaml12 import dump_yaml, flow, read_yaml
 from auscult.data.headers import unusable
 from auscult.data.source import Listed
 from auscult.data.waiting import telling
-from auscult.evaluate import scoring
+from auscult.evaluate import records, rubrics, scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import listed
-from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, select
+from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, published, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
@@ -55,11 +56,14 @@ from auscult.models.wording import messages
 from auscult.pipeline import Say, Tell, check_model, clock, device
 from auscult.report.page import write_page
 from auscult.report.summary import summary
+from auscult.rewards.judging.prompt import read_prompt
 from auscult.rollouts.local import LocalEngine
+from auscult.showcase import FILE as SHOWCASE
 from auscult.showcase import Shown, write_showcase
 
 OURS = "choice"
 """The rule that stands beside a benchmark's own."""
+TO_JUDGE = "to_judge.json"
 FREE = (
     "scorer",
     "max_failed",
@@ -70,7 +74,8 @@ FREE = (
 
 
 def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite: bool = False) -> dict[str, Any]:
-    """Asks whatever has no answer yet, and scores; the figures of the finished run.
+    """Asks whatever has no answer yet, and scores; the figures of the finished run, or where a judge scores, the
+    commands that ask it.
 
     Raises AuscultError for what a user can mend; the answers so far stay in the folder.
     """
@@ -82,7 +87,7 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         check_model(exam.model.path)
     selection = _selection(exam)
     # Before anything is written: what cannot be begun leaves no folder that refuses the corrected command.
-    _check_rule(exam, selection)
+    (_check_judged if exam.judged else _check_rule)(exam, selection)
     finished = not overwrite and (out / "done").exists()
     if not finished:
         with telling(tell):
@@ -94,7 +99,7 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
             _refuse_changed(out, exam, _asked(exam, selection, asked and asked[0]))
             if opened.config == config and (out / "asked.json").exists():
                 say(f"{out} is finished, and these are its figures; --overwrite would begin again")
-                return summary(out)
+                return _figures(exam, selection, out)
             (out / "done").unlink()
         if opened.config != config:
             say(f"going on under other settings: {_changes(opened.config, config)}")
@@ -112,7 +117,26 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         write_json(out / "asked.json", _asked(exam, selection, who))
         write_page(out)
         opened.finish()
-    return summary(out)
+    return _figures(exam, selection, out)
+
+
+def _figures(exam: Exam, selection: Selection, out: Path) -> dict[str, Any]:
+    """Those of a finished exam; where a judge scores, what it is given, and the command that asks it, by label."""
+    figures = summary(out)
+    if not exam.judged:
+        return figures
+    given = json.loads((out / TO_JUDGE).read_text(encoding="utf-8"))
+    commands = {name: _judging(exam, selection, out / entry["predictions"]) for name, entry in given.items()}
+    return {**figures, "scorer": exam.rule, "score": None, "commands": commands, "to_judge": given}
+
+
+def _judging(exam: Exam, selection: Selection, predictions: Path) -> str:
+    """The command that puts predictions to a judge. Those of a selection carry their gold: in the benchmark's file all
+    that was not asked would count as unanswered."""
+    whole = selection.to_dict(exam) is None
+    gold = ["--gold", exam.benchmark.gold] if whole else []
+    words = [PLUGIN.name_of(exam.benchmark), str(predictions), *gold, "--scorer", exam.rule, "--judge", "MODEL"]
+    return shlex.join(["auscult", "score", *words])
 
 
 def _free(config: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
@@ -174,6 +198,7 @@ def _refuse_changed(out: Path, exam: Exam, now: Mapping[str, Any]) -> None:
     if then["gold"] != now["gold"]:
         answers = str(out / f"predictions_{label(exam.prompts[0])}.jsonl")
         words = [PLUGIN.name_of(exam.benchmark), answers, "--gold", exam.benchmark.gold, "--scorer", exam.rule]
+        words += ["--judge", "MODEL"] if exam.judged else []
         again += f"; its answers can be scored on the new file: {shlex.join(['auscult', 'score', *words])}"
     raise RunError(f"{out} is finished, but since then {' and '.join(changed)} changed. {again}")
 
@@ -189,6 +214,19 @@ def _check_rule(exam: Exam, selection: Selection) -> None:
     rule = scoring.scorer(exam.rule)
     for sample in samples if with_gold else ():
         rule("", sample)
+
+
+def _check_judged(exam: Exam, selection: Selection) -> None:
+    """Raises DataError for questions that a judge could not be asked about, before they are answered."""
+    gold, samples = exam.benchmark.gold, selection.samples
+    bare = [sample.id for sample in samples if not sample.answers]
+    if bare and "reference" in read_prompt(exam.rule).fields:
+        raise DataError(
+            f"{gold}: {len(bare)} of {len(samples)} questions have no answer that a judge could compare with, the "
+            f"first {bare[0]!r}; add them, or take --scorer open"
+        )
+    if exam.rule == "rubrics":
+        rubrics.rubrics(samples, rubrics.read_expectations(Path(gold)), {})
 
 
 def _check_media(exam: Exam, selection: Selection, say: Say) -> None:
@@ -222,7 +260,7 @@ def _allowing(failed: int, asked: int) -> str:
 
 def _selection(exam: Exam) -> Selection:
     """What is asked: the benchmark's questions, or those that `only` names, or `limit` of them."""
-    every = tuple(exam.benchmark.samples())
+    every = tuple(exam.benchmark.samples_of(records.read(Path(exam.benchmark.gold)), judged=exam.judged))
     named = select(every, Path(exam.only)) if exam.only else Selection(every, len(every))
     return replace(named, samples=tuple(listed(Listed(named.samples), exam.evaluate.limit)))
 
@@ -234,13 +272,19 @@ def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out
     if len(journal):
         say(f"going on behind {len(journal):,} answers in {journal.path}")
     with_gold = any(sample.answers for sample in samples)
-    sittings = [sitting for sitting in exam.sittings(samples, who) if with_gold or sitting.condition == HEARD]
+    scored = with_gold or exam.judged
+    sittings = [sitting for sitting in exam.sittings(samples, who) if scored or sitting.condition == HEARD]
     for sitting in sittings:
         total = len(samples) * sitting.draws
         what = f"{label(sitting.prompt)}: {sitting.condition}"
         respondent.ask(sitting, journal, lambda done, what=what, total=total: tell(what, done, total, {}))
     for sitting in sittings:
         _check_failures(exam, sitting, journal)
+    if exam.judged:
+        _hand_over(exam, selection, sittings, journal, out)
+        return
+    (out / TO_JUDGE).unlink(missing_ok=True)
+    for sitting in sittings:
         if sitting.condition == HEARD:
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in sitting.predictions(journal, exam.rule)]
             write_text(out / f"predictions_{label(sitting.prompt)}.jsonl", "".join(lines))
@@ -249,6 +293,37 @@ def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out
         _show(exam, sittings[0], journal, out)
     else:
         say(f"{exam.benchmark.gold} keeps its answers to itself: there are predictions in {out}, and no score")
+
+
+def _hand_over(exam: Exam, selection: Selection, sittings: Sequence[Sitting], journal: Journal, out: Path) -> None:
+    """Writes what a judge is given; what another rule made of these answers is no longer there."""
+    gold = published(exam.benchmark)
+    identity = {"name": PLUGIN.name_of(exam.benchmark), **exam.benchmark.identity(exam.benchmark.gold)}
+    given: dict[str, Any] = {}
+    for sitting in sittings:
+        name = label(sitting.prompt, sitting.condition)
+        rows = sitting.to_judge(journal, exam.rule, gold)
+        write_text(
+            out / f"predictions_{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        )
+        given[name] = {
+            "predictions": f"predictions_{name}.jsonl",
+            "n": len(sitting.samples),
+            "failed": dict(Counter(row["problem"] for row in sitting.failures(journal))),
+            "unread": dict(sitting.unread(journal)),
+            "cut": sitting.cut(journal),
+            "clips": {"clips": sum(len(sample.media) for sample in sitting.samples), **sitting.happened(journal)},
+            "form": exam.wording.form,
+            "prompt": prompt_of(sitting.prompt),
+            "votes": sitting.draws,
+            "selection": selection.to_dict(exam),
+            "benchmark": identity,
+        }
+        for stale in (f"results_{name}.json", f"samples_{name}.jsonl"):
+            (out / stale).unlink(missing_ok=True)
+    for stale in ("results_comparison.json", SHOWCASE):
+        (out / stale).unlink(missing_ok=True)
+    write_json(out / TO_JUDGE, given)
 
 
 def _respondent(exam: Exam) -> tuple[str, Respondent]:

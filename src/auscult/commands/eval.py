@@ -28,9 +28,11 @@ FLAGS = {
     "only": ("only", "FILE", "ask only the questions that FILE names, as `auscult errors RUN --export FILE` writes it"),
     "samples": ("votes", "N", "answers drawn to each question; the one most often given counts (default: 1)"),
     "prompt": ("prompts", "NAME", "what is said around the question; give it again to compare (default: baseline)"),
-    "scorer": ("scorer", "NAME", "the rule that tells right from wrong (default: the benchmark's own)"),
+    "scorer": ("scorer", "NAME", "the rule that tells right from wrong, or a judge's (default: the benchmark's own)"),
 }
 """Flag -> the setting that it is short for, its value in usage, its text."""
+REPLY_TOKENS = 2048
+"""Longest reply that a judge is to read, where nothing else is set: VoiceBench's own."""
 SWITCHES = ("--json", "--overwrite")
 """Options without a value."""
 
@@ -116,9 +118,13 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
     if (Path(what) / "config.yaml").is_file():
         return read_yaml(Path(what) / "config.yaml")
     from auscult.evaluate.benchmark import find
+    from auscult.evaluate.exam import JUDGES
 
     values: dict[str, Any] = {"benchmark": {"name": what}}
-    if find(what).verbatim:  # an instruction of ours would be one more to keep
+    rule = overrides.get("scorer")
+    if rule in JUDGES:  # a judge is paid for each condition, and reads more than an option
+        values |= {"baselines": False, "evaluate": {"max_tokens": REPLY_TOKENS}}
+    if find(what).verbatim or (rule in JUDGES and rule != "rubrics"):  # an instruction of ours would change the reply
         values["wording"] = {"form": "label", "instruction": False}
     if "server.url" in overrides and "server.model" not in overrides:
         values["server"] = {"model": "auto"}
@@ -172,8 +178,29 @@ def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int
     with Reporter() as tell:
         spoken = shlex.join(["auscult", *sys.argv[1:]])
         figures = exams.run(exam, folder, spoken, tell, say=tell.say, overwrite=overwrite)
-    show(folder, figures, as_json=as_json)
-    selection = next((found.get("selection") for found in figures["results"].values()), None)
+    given = figures.get("to_judge", {})
+    if given and not as_json:
+        _hand_on(figures)
+    else:
+        show(folder, figures, as_json=as_json)
+    selection = next((found.get("selection") for found in [*figures["results"].values(), *given.values()]), None)
     if selection and not as_json:
         print(f"A selection, {selection['asked']:,} of {selection['of']:,} questions: no score of the whole benchmark.")
     return 0
+
+
+def _hand_on(figures: Mapping[str, Any]) -> None:
+    """What was answered, and the commands that put it to a judge, each on a line of its own."""
+    for name, found in figures["to_judge"].items():
+        lacks = [
+            f"{sum(found['failed'].values()):,} without a reply{_reasons(found['failed'])}",
+            f"{sum(found['unread'].values()):,} with nothing in the place of the answer{_reasons(found['unread'])}",
+            f"{found['cut']:,} replies cut off at evaluate.max_tokens",
+        ]
+        print(f"{name}: {found['n']:,} questions, {', '.join(lacks)}.")
+    print(f"No score yet: {figures['scorer']} is a judge's. MODEL is who judges, --judge.url where that is served:\n")
+    print("\n".join(figures["commands"].values()))
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{count:,} {reason}' for reason, count in counts.items())})" if counts else ""

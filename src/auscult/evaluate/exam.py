@@ -12,6 +12,9 @@ A rule is put to what stands in the place of the answer, word for word, as `ausc
 that compares texts (`TEXTUAL`) to the text of the option that stands there. Samples and predictions files carry what
 the rule was put to under `answer_prediction`, so scoring either of them gives the same verdicts.
 
+Where a judge scores (`open`, `binary`, `reference`, `rubrics`), nothing is scored here: every reply is written beside
+the gold row that it answers, and `auscult score` puts that file to the judge. A question without a reply keeps its row.
+
 A row of the journal is found by the hash of all that its answer depends on, so whoever is killed goes on, and another
 model's answers are never taken. A question that fails (a clip that cannot be read, a server that gives up) is a row
 with its reason and is asked again by the next start; with more of them than `max_failed` there is no score.
@@ -29,7 +32,7 @@ from typing import Annotated, Any, Literal
 
 from auscult.core.answer import normal
 from auscult.core.config import Plugin, at_least
-from auscult.core.errors import DataError
+from auscult.core.errors import ConfigError, DataError
 from auscult.core.forms import form
 from auscult.core.journal import Journal
 from auscult.core.seeds import derive
@@ -38,13 +41,16 @@ from auscult.evaluate import records, scoring
 from auscult.evaluate.baselines import shuffled, silenced
 from auscult.evaluate.benchmark import Benchmark, did_you_mean
 from auscult.evaluate.options import Evaluate
-from auscult.evaluate.predictions import by_id
+from auscult.evaluate.predictions import KEYS, by_id
 from auscult.models.family import Model
 from auscult.models.wording import Wording, template
+from auscult.rewards.judging.prompt import shipped
 from auscult.rollouts.options import Server
 
-TEXTUAL = ("choice", "string_match")
+TEXTUAL = ("choice", "string_match", "rubrics")
 """Rules that want the text of an option where a reply names it by its letter; the other ones read what was written."""
+JUDGES = tuple(shipped())
+"""Rules that are a judge's."""
 HEARD, SHUFFLED, SILENCE = "heard", "shuffled", "silence"
 
 
@@ -71,7 +77,8 @@ class Exam:
     baselines: bool = True
     """Ask everything without its media too: another question's, and silence."""
     scorer: str | None = None
-    """What tells right from wrong; null is the benchmark's own rule."""
+    """What tells right from wrong; null is the benchmark's own rule. open, binary, reference and rubrics are a judge's:
+    their questions are asked here, and `auscult score` scores them."""
     max_failed: float = 0.0
     """Share of the questions that may stay without an answer; they count as wrong."""
     evaluate: Evaluate = field(default_factory=Evaluate)
@@ -92,12 +99,17 @@ class Exam:
         for prompt in self.prompts:
             replace(self.wording, prompt=prompt)
         _distinct(self.prompts)
-        scoring.scorer(self.rule)
+        _check_known(self.rule, self.benchmark)
 
     @property
     def rule(self) -> str:
         """The name of what tells right from wrong."""
         return self.scorer or self.benchmark.scorer
+
+    @property
+    def judged(self) -> bool:
+        """Whether that is a judge: then there are predictions here, and no score."""
+        return self.rule in JUDGES
 
     def sittings(self, samples: Sequence[Sample], who: str) -> Iterator[Sitting]:
         """Everything that is asked; `who` stands for the weights that answer."""
@@ -125,6 +137,19 @@ def label(prompt: str, condition: str = HEARD) -> str:
     """What the files of a prompt, and of a condition, are called."""
     stem = Path(prompt).stem
     return stem if condition == HEARD else f"{stem}_{condition}"
+
+
+def _check_known(rule: str, benchmark: Benchmark) -> None:
+    """Raises ConfigError for a rule that is not there, or not for this benchmark."""
+    if rule == "rubrics" and rule not in benchmark.judges:
+        others = ", ".join(other for other in JUDGES if other != rule)
+        raise ConfigError(f"{benchmark.title} has no rubrics, only mmar has; take one of {others}")
+    names = [*scoring.SCORERS.names(), *JUDGES]
+    if rule not in names:
+        near = did_you_mean(rule, names)
+        raise ConfigError(f"there is no scorer {rule!r}{near}; there are {', '.join(names)}")
+    if rule not in JUDGES:
+        scoring.scorer(rule)
 
 
 def _distinct(prompts: Sequence[str]) -> None:
@@ -176,6 +201,17 @@ def select(samples: Sequence[Sample], path: Path) -> Selection:
             raise DataError(f"{record.where}: the benchmark has no question {name!r}{near}; {again}")
         wanted.add(name)
     return Selection(tuple(sample for sample in samples if sample.id in wanted), len(samples), file.sha256)
+
+
+def published(benchmark: Benchmark) -> dict[str, dict[str, Any]]:
+    """The rows of the gold file by id, without what some model has answered in them, as VoiceBench's own have it."""
+    left_out = (*KEYS, "thinking_prediction")
+    found = {benchmark.id_of(one.row, one.number): one.row for one in records.read(Path(benchmark.gold)).rows}
+    return {
+        name: {key: value for key, value in row.items() if key not in left_out}
+        for name, row in found.items()
+        if name is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +318,25 @@ class Sitting:
             if reply := self.reply(sample, journal):
                 thought = reply.read.thought or ""
                 yield {"id": sample.id, "thinking_prediction": thought, "answer_prediction": reply.put_to(rule)}
+
+    def to_judge(
+        self, journal: Journal, rule: str, published: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """The answers as a judge wants them, each beside its gold row: no other file is needed to score them. A
+        question without a reply has its row too, without an answer."""
+        said = {row["id"]: row for row in self.predictions(journal, rule)}
+        for sample in self.samples:
+            yield {**published[sample.id], "id": sample.id, **said.get(sample.id, {})}
+
+    def unread(self, journal: Journal) -> Counter[str]:
+        """Replies with nothing in the place of the answer, by why; whoever scores them is given an empty one."""
+        replies = [self.reply(sample, journal) for sample in self.samples]
+        return Counter(one.read.problem or "empty" for one in replies if one and not one.written)
+
+    def cut(self, journal: Journal) -> int:
+        """Replies, of all draws, that ended at the longest length allowed."""
+        pairs = [(sample, draw) for sample in self.samples for draw in range(self.draws)]
+        return sum((journal.answer(self.key(*pair)) or {}).get("stop") == "length" for pair in pairs)
 
     def reply(self, sample: Sample, journal: Journal) -> Reply | None:
         """The reply that counts; None when there is none."""
