@@ -18,7 +18,7 @@ import numpy as np
 from auscult.core.types import Audio, Image, Media, Sample, Wave
 from auscult.data.prints import Cache, Look, looks, name_of, section
 from auscult.data.source import Row
-from auscult.data.sources.mcq import pull_choices, resolve
+from auscult.data.sources.mcq import pull_choices
 from auscult.data.waiting import Tell
 from auscult.media.audio import decode
 from auscult.media.audio_print import RATE, SAME_WAVE, Alike, AudioIndex, AudioPrint, wave_likeness
@@ -46,6 +46,7 @@ _WAVES = 16
 """Recordings whose waves are kept for the next suspect."""
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _SENTENCE = re.compile(r"(?<=[.?!:;。？！])\s+|\n")
+_LETTERED = re.compile(r"\s*\(?([A-Z])(?:[).:]\s*|\s*$)(.*)", re.DOTALL)
 _HASHED = re.compile(r"(?<![0-9a-z])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,}(?![0-9a-z])", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?<!\d)[1-9]\d{5}")
 _TIME = r"\d+(?:-\d\d){1,2}|\d+(?:\.\d+)?"
@@ -248,7 +249,10 @@ class SameWords:
         wordings = [(place, words) for place, row in enumerate(benchmark) for words in _wordings(row.sample)]
         said = _subjects(((benchmark[place], _pieces(words)) for place, words in wordings), 2)
         once = {piece for piece, subjects in said.items() if len(subjects) < 2}
-        often = _subjects(((row, _said(row.sample) & once) for row in train), TEMPLATE + 1)
+        self._said: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+        for row in train:
+            self._said[row.where] |= _said(row.sample) & once
+        often = _subjects(((row, self._said[row.where]) for row in train), TEMPLATE + 1)
         once -= {piece for piece, subjects in often.items() if len(subjects) > TEMPLATE}
         self._place = [place for place, _ in wordings]
         self._grams: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -268,8 +272,8 @@ class SameWords:
         """Benchmark rows that ask something and cannot be known by their words."""
 
     def find(self, row: Row) -> Iterator[Hit]:
-        """Benchmark rows whose words stand in this training row."""
-        said = _said(row.sample)
+        """Benchmark rows whose words stand in this training row, one of those read before."""
+        said = self._said[row.where]
         same = {self._place[number] for piece in said for number in self._wholes.get(piece, ())}
         yield from (Hit(place, "question", 1.0, "the same question, with its choices or answer") for place in same)
         for number, count in Counter(number for piece in said for number in self._grams.get(piece, ())).items():
@@ -306,10 +310,17 @@ def _wordings(sample: Sample, *, sentences: bool = False) -> set[tuple[str, ...]
         question, pulled = pull_choices(text)
         choices = pulled or sample.choices
         listed = " ".join(sorted(choice.casefold() for choice in choices))
-        ends = (listed, *(resolve(reply, choices) for reply in replies))
+        ends = (listed, *(_named(reply, choices) for reply in replies))
         asked = {question, *(_SENTENCE.split(question) if sentences else ())}
         found |= {_words(f"{one} {end}") for one in asked for end in ends}
     return found
+
+
+def _named(reply: str, choices: Sequence[str]) -> str:
+    """What a reply with the letter of a choice, or no more than that, says."""
+    match = _LETTERED.match(reply)
+    place = ord(match[1]) - ord("A") if match else len(choices)
+    return reply if match is None or place >= len(choices) else match[2] or choices[place]
 
 
 def _turns(sample: Sample) -> Iterator[tuple[str, tuple[str, ...]]]:
