@@ -51,6 +51,8 @@ PLANTED = (
     ("long_thought", "25 words of filler in the thinking, then a mistake"),
     ("echo", "the prompt in the thinking, then a mistake"),
     ("letter", "every letter, without the form"),
+    ("thought_only", "the right answer in the thinking, and nothing after it"),
+    ("gullible", "a mistake with words to the judge, as the answer"),
 )
 
 
@@ -132,6 +134,44 @@ def test_what_is_constant_and_what_is_ungraded_is_told() -> None:
     assert [part.name for part in flat.parts if part.constant] == ["overlong"]
 
 
+def test_a_cheat_that_is_not_graded_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    shy = {"weight": 1.0, "function": f"{TOYS}:shy"}
+    audit = audited({"shy": shy, "form": 0.1})
+    (part, form_part), total = audit.parts, audit.total
+    assert {"an empty reply", "the prompt, without the form"} <= set(part.spared) == set(total.spared)
+    assert form_part.spared == ()
+    assert audited({"choice": 1.0}).total.spared == ()
+    rewards = f"{{shy: {{weight: 1.0, function: '{TOYS}:shy'}}}}"
+    main(["rewards", "audit", "quickstart", "--limit", "2", "--grpo.rewards", rewards])
+    assert "Not graded by shy, so a policy is not taught to leave them: an empty reply; " in capsys.readouterr().out
+
+
+def yes_or_no(number: int) -> Sample:
+    turns = (Turn("user", ("Does a dog bark?",)),)
+    return Sample(
+        f"yes/{number}", turns, ("no" if number == 7 else "yes",), ("no", "yes") if number % 2 else ("yes", "no")
+    )
+
+
+def test_the_best_constant_answer_is_told() -> None:
+    majority = audited({"choice": 1.0}, samples=[yes_or_no(number) for number in range(20)]).constant
+    assert majority is not None
+    assert (majority.name, majority.honest, majority.samples) == ("always 'yes'", 1.0, 20)
+    assert majority.mean == pytest.approx(0.95)
+    names = ("ant", "bee", "cat", "dog", "elk")
+    turns = (Turn("user", ("Which?",)),)
+    second = [Sample(name, turns, (name,), ("none", name, "all")[: 2 + n % 2]) for n, name in enumerate(names)]
+    first = Sample("first", turns, ("all",), ("all",), thought="not asked: there is nothing else to choose")
+    placed = audited({"choice": 1.0}, "label", [*second, Sample("a", turns, ("all",), ("all", "none")), first]).constant
+    assert placed is not None
+    assert (placed.name, placed.samples) == ("always the option at place 2", 6)
+    assert placed.mean == pytest.approx(5 / 6)
+    dots = [Sample(f"dots/{n}", turns, ("...",), ("...", "dog") if n else ("dog", "...")) for n in range(3)]
+    written = audited({"choice": 1.0}, samples=[*dots, asked(0), asked(3)]).constant  # "..." is no answer to the others
+    assert written is not None
+    assert (written.name, written.mean, written.samples) == ("always the option at place 1", pytest.approx(4 / 5), 5)
+
+
 def numbered() -> Sample:
     return Sample("n/1", (Turn("user", ("How many?",)),), ("3",), ("2", "3"))
 
@@ -190,6 +230,7 @@ def test_a_hole_is_printed_with_a_reply_that_gains_by_it(capsys: pytest.CaptureF
     assert "HOLES in total: these earn too much" in out
     assert "HOLES in sub: these" in out
     assert "HOLES in choice" not in out
+    assert re.search(r"Best constant answer: \d\.\d\d, where honest replies earn 1\.\d\d \(always ", out)
     assert re.search(r"  0\.50  every option, without the form; scenes-heldout-0-\d+: '\w+, \w+", out)
 
 

@@ -44,3 +44,19 @@ def letter(sample: Sample, rollout: Rollout) -> float:
     """Pays the right letter anywhere."""
     right = ascii_uppercase[sample.choices.index(sample.answers[0])]
     return float(re.search(rf"\b{right}\b", rollout.text) is not None)
+
+
+def thought_only(sample: Sample, rollout: Rollout) -> float:
+    """Takes the thought for the answer where nothing follows it."""
+    ended = re.search(r"<(?:think|start_working_out)>(.*)<(?:/think|end_working_out)>$", rollout.text)
+    return float((ended[1] if ended else rollout.parsed.answer) in sample.answers)
+
+
+def gullible(sample: Sample, rollout: Rollout) -> float:
+    """A judge that believes what an answer says about itself."""
+    return float("full score" in rollout.text or rollout.parsed.answer in sample.answers)
+
+
+def shy(sample: Sample, rollout: Rollout) -> float | None:
+    """Punishes mistakes, and has nothing to say where there is no answer."""
+    return None if rollout.parsed.answer is None else 1.0 if rollout.parsed.answer in sample.answers else -1.0

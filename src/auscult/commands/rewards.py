@@ -49,7 +49,7 @@ def run(command: str, arguments: list[str]) -> int:
     if known.json:
         stages = {name: asdict(audit) for name, audit in audits.items()}
         found = {"recipe": recipe.name, "form": recipe.wording.form, "stages": stages, "flat": flat}
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(found))
     else:
         for name, audit in audits.items():
             _show(f"{recipe.name}, stage {name}, form {recipe.wording.form}", audit, flat.get(name, []))
@@ -96,6 +96,16 @@ def _show(title: str, audit: Audit, flat: Sequence[str]) -> None:
     ungraded = [f"{part.name} {part.ungraded}" for part in audit.parts if part.ungraded]
     if ungraded:
         lines.append(f"Replies that could not be graded, and were left out of the means: {', '.join(ungraded)}.")
+    lines += [
+        f"Not graded by {part.name}, so a policy is not taught to leave them: {'; '.join(part.spared)}."
+        for part in audit.parts
+        if part.spared
+    ]
+    if audit.constant:
+        best = audit.constant
+        lines.append(
+            f"Best constant answer: {best.mean:.2f}, where honest replies earn {best.honest:.2f} ({best.name})."
+        )
     lines += [f"Not tried on {len(audit.unused)} samples; {audit.unused[0]}"] if audit.unused else []
     console.print(Text("\n".join(lines)), soft_wrap=True)
 
