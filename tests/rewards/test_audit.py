@@ -167,7 +167,8 @@ def test_the_best_constant_answer_is_told() -> None:
     assert (placed.name, placed.samples) == ("always the option at place 2", 6)
     assert placed.mean == pytest.approx(5 / 6)
     dots = [Sample(f"dots/{n}", turns, ("...",), ("...", "dog") if n else ("dog", "...")) for n in range(3)]
-    written = audited({"choice": 1.0}, samples=[*dots, asked(0), asked(3)]).constant  # "..." is no answer to the others
+    others = [asked(0), asked(3)]  # to which "..." is no answer
+    written = audited({"choice": 1.0}, "label", [*dots, *others]).constant
     assert written is not None
     assert (written.name, written.mean, written.samples) == ("always the option at place 1", pytest.approx(4 / 5), 5)
 
