@@ -47,7 +47,7 @@ from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import listed
-from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, published, select
+from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, published, select, unwritten
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
@@ -108,6 +108,8 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         say(f"{exam.benchmark.title}: {len(selection.samples):,} questions of {groups:,} groups")
         if selection.to_dict(exam):
             say(f"they are a selection of its {selection.of:,} questions: no score of the whole benchmark")
+        if without := sum(not sample.media for sample in selection.samples):
+            say(f"{without:,} of them have no recording or image, so they are asked in writing alone")
         began = time.perf_counter()
         who, respondent = asked or _respondent(exam)
         try:
@@ -261,6 +263,8 @@ def _allowing(failed: int, asked: int) -> str:
 def _selection(exam: Exam) -> Selection:
     """What is asked: the benchmark's questions, or those that `only` names, or `limit` of them."""
     every = tuple(exam.benchmark.samples_of(records.read(Path(exam.benchmark.gold)), judged=exam.judged))
+    if exam.judged and exam.benchmark.spoken:
+        every = tuple(map(unwritten, every))
     named = select(every, Path(exam.only)) if exam.only else Selection(every, len(every))
     return replace(named, samples=tuple(listed(Listed(named.samples), exam.evaluate.limit)))
 

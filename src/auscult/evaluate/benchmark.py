@@ -58,6 +58,8 @@ class Benchmark(ABC):
     """The rule of the official score."""
     verbatim: ClassVar[bool] = False
     """Whether the rule judges every letter of an answer: then no wrapping is peeled off, and no other rule fits."""
+    spoken: ClassVar[bool] = False
+    """Whether a recording says its question: then who is to be judged hears it, and is not shown it in writing."""
     size: ClassVar[int | None] = None
     """How many questions it has; None when that depends on the file."""
     versions: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -14,6 +14,7 @@ the rule was put to under `answer_prediction`, so scoring either of them gives t
 
 Where a judge scores (`open`, `binary`, `reference`, `rubrics`), nothing is scored here: every reply is written beside
 the gold row that it answers, and `auscult score` puts that file to the judge. A question without a reply keeps its row.
+Of a benchmark whose recordings say the question (VoiceBench) it is then heard and not shown.
 
 A row of the journal is found by the hash of all that its answer depends on, so whoever is killed goes on, and another
 model's answers are never taken. A question that fails (a clip that cannot be read, a server that gives up) is a row
@@ -212,6 +213,13 @@ def published(benchmark: Benchmark) -> dict[str, dict[str, Any]]:
         for name, row in found.items()
         if name is not None
     }
+
+
+def unwritten(sample: Sample) -> Sample:
+    """The sample without the text of its last turn, where there is a recording that says it."""
+    *before, last = sample.turns
+    media = tuple(part for part in last.content if not isinstance(part, str))
+    return replace(sample, turns=(*before, replace(last, content=media))) if media else sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Benchmark(benchmark.Benchmark):
     source: ClassVar[str] = "https://github.com/MatthewCYM/VoiceBench"
     official: ClassVar[str] = "python evaluate.py --src_file FILE --evaluator mcq"
     scorer: ClassVar[str] = "voicebench_mcq"
+    spoken: ClassVar[bool] = True
     judges: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             rule: f"python api_judge.py --src_file FILE && python evaluate.py --src_file result-FILE --evaluator {name}"
