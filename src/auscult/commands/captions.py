@@ -81,7 +81,7 @@ def score(arguments: list[str]) -> int:
     if known.out:
         _write(scored, Path(known.out), known.file)
     if known.json:
-        print(json.dumps(scored.to_dict()))
+        print(json.dumps(scored.to_dict(), ensure_ascii=False))
     else:
         _show(scored)
     return 0

@@ -49,7 +49,7 @@ def run(command: str, arguments: list[str]) -> int:
     if known.json:
         stages = {name: asdict(audit) for name, audit in audits.items()}
         found = {"recipe": recipe.name, "form": recipe.wording.form, "stages": stages, "flat": flat}
-        print(json.dumps(found))
+        print(json.dumps(found, ensure_ascii=False))
     else:
         for name, audit in audits.items():
             _show(f"{recipe.name}, stage {name}, form {recipe.wording.form}", audit, flat.get(name, []))
