@@ -85,6 +85,16 @@ def late(wave: Wave, rate: int) -> tuple[Wave, int]:
     return wave[round(rate * 0.0080625) :], rate
 
 
+def clipped(wave: Wave, rate: int) -> tuple[Wave, int]:
+    """Overdriven three times."""
+    return np.clip(3 * wave / np.abs(wave).max(), -1, 1), rate
+
+
+def faded(wave: Wave, rate: int) -> tuple[Wave, int]:
+    """From beginning to end."""
+    return wave * np.linspace(1, 0, len(wave), dtype=np.float32), rate
+
+
 class Library:
     """Recordings at 8 kHz, to look others up in as `data leaks` does."""
 
@@ -133,6 +143,14 @@ def test_a_recording_is_found_again_and_no_other(
         assert list(found) == [name], (name, found)
         later = -1.0 if change in (shifted, everything) else 0.0
         assert abs(found[name] - later) < 0.1
+
+
+@pytest.mark.parametrize("change", [clipped, faded])
+def test_a_word_that_was_overdriven_or_faded_is_found_again(
+    change: Callable[[Wave, int], tuple[Wave, int]], native: dict[str, tuple[Wave, int]], library: Library
+) -> None:
+    for name in [name for name in native if name.startswith("fsdd")]:
+        assert list(library.find(heard(*change(*native[name])))) == [name]
 
 
 def test_one_word_said_again_by_the_same_speaker_is_another_recording(testdata: Path) -> None:

@@ -11,8 +11,10 @@ whole. Departures from the paper, because clips here may be as short as a spoken
 
 The last step is there because the bits of one word said twice by one speaker agree up to 0.99, but their waves do not.
 
-Not seen: a change of speed or pitch, a recording under another one, music played again, what sounds above 3.6 kHz. No
-print have silence, less than a syllable, and a tone that never changes: `audio_print` returns None.
+Not seen: a change of speed or pitch, a recording under another one, music played again, what sounds above 3.6 kHz. Of
+78 recordings of the test data two are missed when they are overdriven four times, two when they fade from beginning to
+end, and 11 under noise only 10 dB weaker. No print have silence, less than a syllable, and a tone that never changes:
+`audio_print` returns None.
 """
 
 from __future__ import annotations
@@ -202,8 +204,18 @@ def wave_likeness(one: Wave, other: Wave, shift: float) -> float:
     """Highest absolute correlation of two recordings [N], [M] at `RATE` where they overlap, 0 to 1.
 
     `shift` is how much later the second one is heard, in seconds, known to within two hops; fractions of a sample,
-    which lossy coders and resamplers leave behind, are searched too.
+    which lossy coders and resamplers leave behind, are searched too. The waves' square roots are correlated as well:
+    what was clipped or faded is less alike itself.
     """
+    return max(_correlation(one, other, shift), _correlation(_rooted(one), _rooted(other), shift))
+
+
+def _rooted(wave: Wave) -> Wave:
+    """The wave [N] with every value's root, which loud and quiet differ less in."""
+    return np.copysign(np.sqrt(np.abs(wave)), wave)
+
+
+def _correlation(one: Wave, other: Wave, shift: float) -> float:
     at, margin = round(shift * RATE), 2 * _HOP
     begin, end = max(0, -at), min(len(one), len(other) - at)
     if end <= begin:
