@@ -303,6 +303,8 @@ def test_the_gold_is_neither_proposed_nor_taken_as_predictions(gold: Path, rows:
             scoring.work("mmau", tmp_path / "p.json", given, "answer")
     (tmp_path / "q.json").write_text(json.dumps([{"id": row["id"], "answer": row["choices"][0]} for row in rows]))
     assert scoring.score(scoring.work("mmau", tmp_path / "q.json", gold, "answer"), "exact").totals[1].correct == 395
+    with pytest.raises(DataError, match="no row has the key `reference`"):
+        scoring.work("mmau", tmp_path / "q.json", gold, "reference")
     with pytest.raises(DataError, match="its rows have id; name one of them"):
         scoring.work("mmau", tmp_path / "q.json", gold, "answers_")
 

@@ -186,23 +186,14 @@ def work(
     file = records.read(path)
     chosen = kind(gold=str(gold or path), media=media)
     if gold is None:
-        bare = next((r.where for r in file.rows if not chosen.carries_gold(r.row, judged=judged)), None)
-        if bare:
-            raise DataError(
-                f"{bare}: carries no {', '.join(kind.gold_keys)}; name the gold file ({kind.source}): --gold FILE"
-            )
-        for torn in file.broken[:1]:
-            raise DataError(
-                f"{torn.where}: {torn.why}, so nobody knows what it was asked; mend it, or name the gold file "
-                f"({kind.source}): --gold FILE"
-            )
-    gold_file = records.read(gold) if gold else file
-    published = {chosen.id_of(one.row, one.number): one.row for one in gold_file.rows}
+        _refuse_bare(chosen, file, judged)
+    gold_file = records.read(gold) if gold else _unanswered(file, key)
+    published = {chosen.id_of(one.row, one.number): one.row for one in (gold_file if gold else file).rows}
     if key in (*kind.gold_keys, *predictions.GOLD) and all(
-        one.row.get(key) == published.get(chosen.id_of(one.row, one.number), {}).get(key) for one in file.rows
+        key in one.row and one.row[key] == published.get(chosen.id_of(one.row, one.number), {}).get(key)
+        for one in file.rows
     ):
         raise ConfigError(f"--key {key}: in {path} that is the gold, not what was predicted; name the predictions' key")
-    gold_file = gold_file if gold else _unanswered(file, key)
     samples = tuple(chosen.samples_of(gold_file, judged=judged))
     secret = [sample.id for sample in samples if not sample.answers and not judged]
     if secret:
@@ -283,6 +274,16 @@ def told(tables: Sequence[Table]) -> dict[str, dict[str, dict[str, int | float |
 def disagreements(one: Scored, other: Scored) -> int:
     """Rows that one rule calls right and the other wrong."""
     return sum(a.correct != b.correct for a, b in zip(one.outcomes, other.outcomes, strict=True))
+
+
+def _refuse_bare(chosen: Benchmark, file: Records, judged: bool) -> None:
+    """Raises DataError for predictions of which one does not say what it was asked."""
+    wanted = f"name the gold file ({chosen.source}): --gold FILE"
+    for record in file.rows:
+        if not chosen.carries_gold(record.row, judged=judged):
+            raise DataError(f"{record.where}: carries no {', '.join(chosen.gold_keys)}; {wanted}")
+    for torn in file.broken[:1]:
+        raise DataError(f"{torn.where}: {torn.why}, so nobody knows what it was asked; mend it, or {wanted}")
 
 
 def _unanswered(file: Records, key: str) -> Records:
