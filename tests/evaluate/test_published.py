@@ -82,6 +82,25 @@ def test_a_clip_of_mmar_is_found_in_training_data(tmp_path: Path, capsys: pytest
     assert (leak["kind"], leak["note"]) == ("youtube", "qx8hrhBZJ98, 10 s in common")
 
 
+def test_a_run_asks_the_guard_about_a_published_file(
+    testdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"id": path.stem, "audio": str(path), "question": MMAR["question"], "answer": "x", "group": path.stem}
+        for path in sorted((testdata / "fsdd").glob("7_theo_1*.wav"))
+    ]
+    rows[0]["tags"] = {"youtube_id": "qx8hrhBZJ98", "start": "95"}
+    root, gold = written(tmp_path / "my.jsonl", *rows), written(tmp_path / "gold.jsonl", MMAR)
+    command = ["run", "sounds", "--data", f"{{source: jsonl, root: {root}, heldout_share: 0.2}}", "--out"]
+    assert main([*command, str(tmp_path / "a"), "--leaks", f"{{against: ['mmar:{gold}']}}"]) == 2
+    assert f"1 of {len(rows) - 2} training samples are in mmar:{gold} (youtube 1)" in capsys.readouterr().err
+    nothing = written(tmp_path / "nothing.jsonl", {"torn": 1})
+    assert main([*command, str(tmp_path / "b"), "--leaks", f"{{against: ['{nothing}']}}"]) == 2
+    assert f"nothing of {nothing} can be compared" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
+
+
 def test_the_page_of_a_run_says_what_the_guard_left_out(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: x")
     assert "Leak guard" not in dict(figures_of(tmp_path).environment)

@@ -20,6 +20,8 @@ evidence:
 Measured on the 1,000 questions of MMAU test-mini, of which 61 have too few words: 939 are found with their choices as
 `choices` or in lines "A. ...", with other sentences around them, or in an earlier turn; 880 in "(A) ... (B) ...", 685
 in "1. ...", 689 without choices but with the answer, 188 without choices and with the answer in a sentence.
+Nothing is shared by AudioCaps' validation captions, VQA-Med 2019, VQA-RAD and MMAR; but a long question of the
+benchmark's that training asks of another recording, with other choices, is named as well (237).
 
 Nothing is compared pair by pair: evidence is looked up in tables of the benchmarks, and every medium is opened once
 (twice where two short recordings are suspects). What cannot be opened or printed is compared by the rest, and counted.
