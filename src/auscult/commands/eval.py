@@ -28,7 +28,7 @@ FLAGS = {
     "only": ("only", "FILE", "ask only the questions that FILE names, as `auscult errors RUN --export FILE` writes it"),
     "samples": ("votes", "N", "answers drawn to each question; the one most often given counts (default: 1)"),
     "prompt": ("prompts", "NAME", "what is said around the question; give it again to compare (default: baseline)"),
-    "scorer": ("scorer", "NAME", "the rule that tells right from wrong, or a judge's (default: the benchmark's own)"),
+    "scorer": ("scorer", "NAME", "the rule that tells right from wrong (default: the benchmark's own), or a judge's"),
 }
 """Flag -> the setting that it is short for, its value in usage, its text."""
 REPLY_TOKENS = 2048

@@ -76,7 +76,8 @@ class Exam:
     votes: int = 1
     """Answers drawn to each question; the one most often given counts."""
     baselines: bool = True
-    """Ask everything without its media too: another question's, and silence."""
+    """Ask everything without its media too: another question's, and silence. `auscult eval` sets false where a judge
+    scores."""
     scorer: str | None = None
     """What tells right from wrong; null is the benchmark's own rule. open, binary, reference and rubrics are a judge's:
     their questions are asked here, and `auscult score` scores them."""
