@@ -84,6 +84,7 @@ def test_altered_media_are_found_and_the_exit_code_says_so(altered: Path, capsys
     assert all(leak["strength"] > 0.9 for leak in found["leaks"])
     assert (found["train_rows"], found["benchmark_rows"], found["leaking_train_rows"]) == (6, 6, 4)
     assert found["evidence"] == {"audio": 3, "image": 1}
+    assert found["leaks"][1]["note"].endswith("s compared, heard 1.01 s earlier there")
     assert main([*command, "--show", "2"]) == 2
     said = capsys.readouterr().out
     assert "4 of 6 training rows are in 4 of 6 benchmark rows\naudio       3 pairs\nimage       1 pairs\n" in said

@@ -217,7 +217,7 @@ def _leaks(run: Path) -> tuple[tuple[str, str | None], ...]:
     """What the leak guard of a run said, what it left out included; nothing where there was none."""
     if not (run / "leaks.json").is_file():
         return ()
-    return (("Leak guard", "; ".join(object_of(run, "leaks.json").texts("said"))),)
+    return (("Leak guard", "; ".join(object_of(run, "leaks.json").texts("said")) or None),)
 
 
 def _code(git: Mapping[str, Any]) -> str | None:
