@@ -239,6 +239,20 @@ def test_a_megabyte_of_tags_is_parsed_in_linear_time(flood: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("ANSWER: a dog\nI am sure", "a dog"),
+        ("ANSWER:\n\na dog\nI am sure", "a dog"),
+        ("**ANSWER:**\n\na dog\n", "a dog"),
+        ("**ANSWER:** a dog\nI am sure", "a dog"),
+        ("ANSWER: \n", None),
+    ],
+)
+def test_an_open_answer_ends_with_its_line(reply, answer):
+    assert form("answer_line").parse(reply).answer == answer
+
+
+@pytest.mark.parametrize(
     ("name", "reply", "answer"),
     [
         ("label", ' "A *title*." \n', ' "A *title*." \n'),
