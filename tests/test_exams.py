@@ -603,6 +603,8 @@ def test_rubrics_want_the_thought_and_the_option_that_a_letter_names(gold, answe
     found = json.loads(capsys.readouterr().out)
     assert len(answering.asked) == ROWS, "another rule asks nobody"
     assert (found["score"], found["results"], found["comparison"]) == (None, {}, [])
+    of_the_other_rule = ("results_comparison.json", "samples_baseline.jsonl", "rollouts/showcase.jsonl")
+    assert not any((tmp_path / "out" / name).exists() for name in of_the_other_rule)
     rows = read_jsonl(tmp_path / "out" / "predictions_baseline.jsonl").rows
     assert (rows[0]["thinking_prediction"], rows[0]["answer_prediction"]) == ("One ring.", "1")
 
