@@ -281,7 +281,12 @@ def test_choices_in_the_text_and_earlier_turns_count(turns: tuple[str, ...]) -> 
 def test_an_answer_is_as_good_as_the_choices() -> None:
     sample = Sample("0", (Turn("user", (Audio("/0.wav"), QUESTION)),), ("somebody drops a tray",), choices=CHOICES)
     train = [asked(1, QUESTION, answers=("Somebody drops a tray",)), asked(2, QUESTION, answers=("nobody knows that",))]
-    assert pairs(compare(train, [Row("rows:0", sample)])) == [("rows:1", "rows:0", "question")]
+    others = f"{QUESTION}\nA. nothing at all\nB. {CHOICES[1]}"
+    train += [asked(number, others, answers=(letter,)) for number, letter in ((5, "B"), (6, "A"), (7, "(B)"))]
+    found = compare(train, [Row("rows:0", sample)])
+    assert pairs(found) == [(f"rows:{number}", "rows:0", "question") for number in (1, 5, 7)]
+    twice = [asked(1, QUESTION, answers=("Somebody drops a tray",)), asked(1, "Another one?")]  # of one name
+    assert compare(twice, [Row("rows:0", sample)]).rows == ("rows:1",)
     spoken = "the transcript of a long sentence that nobody would ever say twice in another recording"
     transcribe = [asked(number, "Transcribe.", answers=(spoken,)) for number in (3, 4)]
     assert pairs(compare(transcribe[:1], transcribe[1:])) == [("rows:3", "rows:4", "question")]
