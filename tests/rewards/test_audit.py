@@ -129,6 +129,9 @@ def test_what_is_constant_and_what_is_ungraded_is_told() -> None:
     choice, number = audit.parts
     assert (choice.constant, number.constant) == (False, False)
     assert number.ungraded == audit.total.ungraded > 0
+    assert number.spared == (), "nobody is graded on questions without numbers, honest replies neither"
+    assert audit.constant is not None
+    assert audit.constant.samples == 1
     assert audited({"choice": 1.0, "form": 0.1, "wer": 0.0}, "label").parts[0].constant is False
     flat = audited({"choice": 1.0, "overlong": {"weight": 1, "kwargs": {"limit": 10**6, "buffer": 1}}})
     assert [part.name for part in flat.parts if part.constant] == ["overlong"]
