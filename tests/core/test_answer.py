@@ -763,3 +763,26 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(flood: str) -> None:
     for reply in (text, f"A. {text}"):
         read_answer(reply, ("tone", "low tone", "dog"))
     assert time.process_time() - began < 10, "a scan that is not linear takes minutes"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("B - Pneumonia visible in right lower lobe", "Pneumonia"),
+        ("B - opacity in the left lower lobe", "Pneumonia"),
+        ("B. It lies\nin the left lobe", "Pneumonia"),
+        ("(B) consolidation", "Pneumonia"),
+        ("B: an infiltrate, **dense**", "Pneumonia"),
+        ("b - opacity", None),
+        ("B opacity", None),
+        ("B - Tumor", None),
+        ("B - rather than C", None),
+        ("B - not A", None),
+        ("E - opacity", None),
+        ("B -5", None),
+    ],
+)
+def test_a_form_that_asks_for_words_about_the_letter_reads_them(text, answer):
+    choices = ("Normal", "Pneumonia", "Fracture", "Tumor")
+    assert read_answer(text, choices, explained=True).answer == answer
+    assert read_answer(text, choices).answer is None

@@ -80,7 +80,7 @@ def test_they_read_every_reply_alike(reply: str, tmp_path: Path) -> None:
 
 
 def test_another_parser_in_its_place_is_obeyed_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def last(text: str, choices: Sequence[str] = ()) -> Parsed:
+    def last(text: str, choices: Sequence[str] = (), **_: bool) -> Parsed:
         return Parsed(choices[-1])
 
     monkeypatch.setattr(forms, "read_answer", last)

@@ -18,7 +18,8 @@ reply that might mean two things has no answer, and `Parsed.problem` says why. I
 
    Whatever else stands there makes it no answer, an explanation too: no list of words tells `B - it barks` from
    `B - impossible`, and a reader who guesses pays replies that take their letter back. Explanations belong before the
-   answer's place.
+   answer's place, unless the form itself asks for the letter and words about it (`explained`): then a capital letter
+   and a separator are read as the option, if the words name no other one.
 
    Where the options are themselves letters (chords are), `B` is the option that reads "B"; `(B)` and `Option B` are
    the letter.
@@ -66,6 +67,7 @@ _LETTER = _NAMED + r"[(\[{]?\s?([a-z])(?![^\W_])(?:\.(?=[)\]}]))?(?:\s?[)\]}])*"
 _LABEL = re.compile(_LETTER + r"\s?[.:]?", re.IGNORECASE | re.ASCII)
 # A dash separates only when a space follows: "B -5" is option B with the text "-5".
 _LABELLED = re.compile(_LETTER + r"(?:\s?(?:[.:]|[-–—]+(?=\s)))?\s?(\S.*)", re.IGNORECASE | re.DOTALL)
+_EXPLAINED = re.compile(r"[(\[]?([A-Z])[)\]]?(?:\s?[.:]|\s?[-–—]+(?=\s)|(?<=[)\]]))\s?(\S.*)", re.DOTALL)
 _BETWEEN = re.compile(r"[\n,;]")
 _CAPITAL = re.compile(r"(?<!\w)(?:([B-HJ-Z])|([AI])(?!\s+(?!or\b|and\b)[^\W\d_]))(?!\w)")  # not the words "A", "I"
 _ENDS = " \t\r\n.。"
@@ -75,8 +77,9 @@ _PARTS = 64
 """Parts of an answer that are looked at one by one; what has more of them is no answer to a question with choices."""
 
 
-def read_answer(text: str, choices: Sequence[str] = ()) -> Parsed:
-    """Read the text that stands where an answer should; with `choices`, the answer is the text of one of them.
+def read_answer(text: str, choices: Sequence[str] = (), *, explained: bool = False) -> Parsed:
+    """Read the text that stands where an answer should; with `choices`, the answer is the text of one of them, and with
+    `explained` its letter may be followed by words of any kind.
 
     Without choices any text is an answer, returned with its wrapping peeled off; several answers can then be told only
     from several boxes. Problems: `empty`, `several_answers`, `not_a_choice`.
@@ -96,6 +99,8 @@ def read_answer(text: str, choices: Sequence[str] = ()) -> Parsed:
         letter = _BRACKETED.fullmatch(cleaned)
         return Parsed(letter[1] if letter else cleaned) if cleaned else Parsed(None, "empty")
     if (option := _option(body, options)) is not None:
+        return Parsed(option)
+    if explained and (option := _explained(_spaced(cleaned), options)) is not None:
         return Parsed(option)
     if not cleaned:
         return Parsed(None, "empty")
@@ -232,6 +237,15 @@ def _labelled(letter: str, rest: str, choices: tuple[str, ...]) -> str | None:
     option, named = _by_letter(letter, choices), _by_text(rest, choices)
     agree = option is not None and (option == named or (named is None and same_answer(option, rest)))
     return option if agree else None
+
+
+def _explained(text: str, choices: tuple[str, ...]) -> str | None:
+    """The option of a capital letter before a separator, provided that what follows names no other option."""
+    written = _EXPLAINED.fullmatch(text)
+    option = _by_letter(written[1], choices) if written else None
+    if written is None or option is None:
+        return None
+    return option if _mentioned(written[2], choices) <= {normal(option)} else None
 
 
 def _mentioned(text: str, choices: tuple[str, ...]) -> set[str]:

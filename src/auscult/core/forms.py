@@ -99,7 +99,7 @@ class Form:
         if body is None:
             return Parsed(None, "no_answer", thought)
         whole = body if body == text else body.strip()
-        read = Parsed(whole) if verbatim and whole.strip() else read_answer(body, choices)
+        read = Parsed(whole) if verbatim and whole.strip() else read_answer(body, choices, explained=self.lettered)
         well_formed = read.problem != "empty" and self._keeps_to(text.strip())
         return replace(read, thought=thought or before, well_formed=well_formed)
 
