@@ -786,3 +786,28 @@ def test_a_form_that_asks_for_words_about_the_letter_reads_them(text, answer):
     choices = ("Normal", "Pneumonia", "Fracture", "Tumor")
     assert read_answer(text, choices, explained=True).answer == answer
     assert read_answer(text, choices).answer is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("B. dog\n\nExplanation: it barks", "dog"),
+        ("B. dog. It barks.", "dog"),
+        ("(B) Dog, because it barks", "dog"),
+        ("B - dog (barking)", "dog"),
+        ("C: dog  bark\nas heard", "dog bark"),
+        ("B. dog because it barks", None),
+        ("B. dog is wrong", None),
+        ("B. dog? No", None),
+        ("B. dog, not a cat", None),
+        ("B. dog\nC. dog bark", None),
+        ("B: dog bark, of course", None),
+        ("A. cat. The answer is B", None),
+        ("a cat, on a roof", None),
+        ("A cat, on a roof", None),
+        ("b. dog. It barks", None),
+        ("B. It barks. dog", None),
+    ],
+)
+def test_behind_a_letter_and_its_text_an_explanation_may_follow(text, answer):
+    assert read_answer(text, ("cat", "dog", "dog bark")).answer == answer

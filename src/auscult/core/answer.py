@@ -14,12 +14,13 @@ reply that might mean two things has no answer, and `Parsed.problem` says why. I
    - as its text: spacing, letter case, wrapping and a leading article are no difference, unless they are all that tells
      two options apart ("Cm" and "CM");
    - as its letter: `B`, `(b)`, `B.`, `Option B`;
-   - as its letter and its text: `B) dog`, `B - dog`, `B dog`.
+   - as its letter and its text: `B) dog`, `B - dog`, `B dog`; behind a capital letter, a separator and the text an
+     explanation may follow, after a punctuation mark or on a new line, that names no other option: `B. dog. It barks`.
 
-   Whatever else stands there makes it no answer, an explanation too: no list of words tells `B - it barks` from
-   `B - impossible`, and a reader who guesses pays replies that take their letter back. Explanations belong before the
-   answer's place, unless the form itself asks for the letter and words about it (`explained`): then a capital letter
-   and a separator are read as the option, if the words name no other one.
+   Whatever else stands there makes it no answer, a letter with an explanation alone too: no list of words tells
+   `B - it barks` from `B - impossible`, and a reader who guesses pays replies that take their letter back. Only where
+   the form itself asks for the letter and words about it (`explained`) are a capital letter and a separator read as the
+   option, if the words name no other one.
 
    Where the options are themselves letters (chords are), `B` is the option that reads "B"; `(B)` and `Option B` are
    the letter.
@@ -100,7 +101,7 @@ def read_answer(text: str, choices: Sequence[str] = (), *, explained: bool = Fal
         return Parsed(letter[1] if letter else cleaned) if cleaned else Parsed(None, "empty")
     if (option := _option(body, options)) is not None:
         return Parsed(option)
-    if explained and (option := _explained(_spaced(cleaned), options)) is not None:
+    if (option := _explained(cleaned, options, freely=explained)) is not None:
         return Parsed(option)
     if not cleaned:
         return Parsed(None, "empty")
@@ -239,11 +240,15 @@ def _labelled(letter: str, rest: str, choices: tuple[str, ...]) -> str | None:
     return option if agree else None
 
 
-def _explained(text: str, choices: tuple[str, ...]) -> str | None:
-    """The option of a capital letter before a separator, provided that what follows names no other option."""
+def _explained(text: str, choices: tuple[str, ...], *, freely: bool) -> str | None:
+    """The option of a capital letter before a separator, provided that the words behind it name no other option; unless
+    `freely`, they must begin with the option's own text."""
     written = _EXPLAINED.fullmatch(text)
     option = _by_letter(written[1], choices) if written else None
     if written is None or option is None:
+        return None
+    own = r"\s+".join(map(re.escape, _folded(option).strip(_ENDS).split()))
+    if not freely and not re.match(rf"{own}(?:[.,;:(]|\s*\n|\s[-–—(])", written[2], re.IGNORECASE):
         return None
     return option if _mentioned(written[2], choices) <= {normal(option)} else None
 
