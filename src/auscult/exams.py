@@ -16,7 +16,6 @@ touch no answer (`FREE`) may change from start to start: then the answers stay, 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import shlex
@@ -32,7 +31,7 @@ import torch
 
 from auscult.core.config import to_dict
 from auscult.core.connection import Connection
-from auscult.core.endpoint import Spent
+from auscult.core.endpoint import Spent, run_to_end
 from auscult.core.errors import ConfigError, DataError, MediaError, RunError
 from auscult.core.journal import Journal
 from auscult.core.runs import Run, write_json, write_text
@@ -335,7 +334,7 @@ def _respondent(exam: Exam) -> tuple[str, Respondent]:
     if exam.server is not None:
         options = exam.server
         if options.model == "auto":
-            options = replace(options, model=asyncio.run(served(options)))
+            options = replace(options, model=run_to_end(served(options)))
         return f"{options.url} {options.model}", Remote(options, Spent())
     assert exam.model is not None
     assert exam.model.path is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,8 @@ def test_a_clustered_error_says_what_it_is_clustered_by() -> None:
 
 def test_one_evaluated_model_needs_no_when() -> None:
     assert headline([evaluated()]) == "Accuracy on 100 held-out questions: 50.0%."
+    asked = replace(evaluated(), benchmark="MMAU test-mini")  # whoever brings a benchmark may have trained on it
+    assert headline([asked]) == "Accuracy on 100 questions of MMAU test-mini: 50.0%."
 
 
 def test_clips_that_were_not_heard_as_they_are_are_told() -> None:

@@ -257,15 +257,14 @@ async def ask_all(endpoint: Endpoint, requests: Iterable[T], one: Callable[[T], 
         raise errors[0]
 
 
-def run_to_end(work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` to its end, in a thread of its own where the caller has an event loop already, as notebooks do."""
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` comes to, in a thread of its own where the caller has an event loop already, as notebooks do."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(work)
-        return
+        return asyncio.run(work)
     with ThreadPoolExecutor(1) as aside:
-        aside.submit(asyncio.run, work).result()
+        return aside.submit(asyncio.run, work).result()
 
 
 def _client(options: Connection, section: str) -> httpx.AsyncClient:

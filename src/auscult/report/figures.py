@@ -59,6 +59,8 @@ class Result:
     """Breakdowns: tag, then value of the tag."""
     media: Mapping[str, int]
     """What happened to the clips, as counted: `clips`, `trimmed_clips` and more."""
+    benchmark: str = ""
+    """Whose questions they were; empty for a recipe's own held-out ones."""
 
 
 @dataclass(frozen=True, slots=True)

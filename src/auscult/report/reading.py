@@ -79,6 +79,7 @@ def _result(row: Record) -> Result:
             for tag, shares in row.record("by").children()
         },
         media={what: row.record("media").count(what) for what in row.record("media").values},
+        benchmark=row.record("benchmark").text("title") if "benchmark" in row.values else "",
     )
 
 

@@ -56,7 +56,8 @@ def headline(results: Sequence[Result]) -> str:
     if not results:
         return "Accuracy: not measured."
     rows = {result.total.n for result in results}
-    over = f" on {rows.pop():,} held-out questions" if len(rows) == 1 else ""
+    whose = {f"questions of {result.benchmark}" if result.benchmark else "held-out questions" for result in results}
+    over = f" on {rows.pop():,} {whose.pop()}" if len(rows) == len(whose) == 1 else ""
     steps = ", ".join(f"{percent(result.total.accuracy)}{_when(result.label)}" for result in results)
     return f"Accuracy{over}: {steps}."
 
