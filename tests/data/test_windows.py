@@ -1,7 +1,7 @@
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.data.windows import epoch, usable
@@ -9,6 +9,7 @@ from auscult.data.windows import epoch, usable
 LENGTHS = st.lists(st.integers(0, 400), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(
     lengths=LENGTHS, window=st.integers(1, 8), unit=st.integers(1, 9), size=st.integers(1, 6), seed=st.integers(0, 9)
 )
@@ -27,6 +28,7 @@ def test_an_epoch_sees_every_clip_within_its_bounds(lengths, window, unit, size,
     assert all(len(b.clips) * b.rows <= max(size * window * unit, b.rows) for b in batches)
 
 
+@settings(deadline=None)
 @given(lengths=LENGTHS, seed=st.integers(0, 9))
 def test_epochs_are_as_many_batches_each_and_differ(lengths, seed):
     known = np.array([*lengths, 400])
