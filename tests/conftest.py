@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Sample, Turn
@@ -20,6 +21,8 @@ from auscult.models.listener import Listener
 from auscult.models.wording import Wording
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+settings.register_profile("auscult", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("auscult")
 
 ROOT = Path(__file__).resolve().parent.parent
 
