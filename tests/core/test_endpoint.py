@@ -13,4 +13,4 @@ def test_work_comes_to_its_end_where_a_loop_runs_already():
     async def notebook() -> int:
         return run_to_end(work())
 
-    assert run_to_end(work()) == asyncio.run(notebook()) == 7
+    assert run_to_end(work()) == run_to_end(notebook()) == 7
