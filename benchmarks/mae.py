@@ -24,7 +24,7 @@ from torch.nn import functional
 from auscult.models import masking
 from auscult.models.graft import Block
 from auscult.models.mae import MaeConfig, MaskedAutoencoder, codes
-from auscult.train.masked import weights_of
+from auscult.train.optimizer import decayed
 
 FRAMES = 10
 WARM = 3
@@ -110,8 +110,8 @@ def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, hal
     ours = nn.Module.to(MaskedAutoencoder(config), device)
     plain = Plain(ours).to(device)
     options: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.95)}
-    mine = torch.optim.AdamW(weights_of(ours, 0.05), **options, fused=True)
-    other = torch.optim.AdamW(weights_of(plain, 0.05), **options)
+    mine = torch.optim.AdamW(decayed(ours.parameters(), 0.05), **options, fused=True)
+    other = torch.optim.AdamW(decayed(plain.parameters(), 0.05), **options)
     draw = torch.Generator().manual_seed(0)
     base = torch.randn(256, 1, config.features, generator=draw)  # frames of a clip are alike, so there is what to learn
     data = base + 0.5 * torch.randn(256, FRAMES, config.features, generator=draw)

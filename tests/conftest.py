@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -136,13 +137,23 @@ class _Judging(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def judge_server() -> Iterator[JudgeServer]:
+def serve() -> Iterator[Callable[[ThreadingHTTPServer], None]]:
+    """Starts a server that runs until the test ends."""
+    with ExitStack() as stack:
+
+        def started(server: ThreadingHTTPServer) -> None:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+            thread.start()
+            for last in (thread.join, server.server_close, server.shutdown):  # the last one first
+                stack.callback(last)
+
+        yield started
+
+
+@pytest.fixture
+def judge_server(serve: Callable[[ThreadingHTTPServer], None]) -> Iterator[JudgeServer]:
     """A server for judges, running until the test ends."""
     server = JudgeServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
+    serve(server)
     yield server
     server.gate.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import tarfile
-import threading
-from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ class Serving(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[str]:
+def mirror(tmp_path: Path, serve) -> str:
     """The address of a mirror with three clips in `eval`, one of them broken, and one in `bal_train`."""
     root = tmp_path / "www"
     clips = [Clip(f"-video{n:05d}", 30.0, 32.0, (n, 526), np.full((2, 128), n, np.uint8)) for n in range(4)]
@@ -43,12 +41,8 @@ def mirror(tmp_path: Path) -> Iterator[str]:
     with tarfile.open(root / FILES[-1], "w:gz") as tar:
         tar.add(unpacked, unpacked.name)
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Serving, directory=root))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    serve(server)
+    return f"http://127.0.0.1:{server.server_address[1]}/"
 
 
 def audioset(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

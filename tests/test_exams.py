@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -466,15 +466,11 @@ class _Listening(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering() -> Iterator[Listener]:
+def answering(serve) -> Listener:
     """A server to be examined, running until the test ends."""
     server = Listener()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    serve(server)
+    return server
 
 
 @pytest.fixture

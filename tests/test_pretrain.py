@@ -10,7 +10,7 @@ import soundfile
 
 from auscult.cli import main
 from auscult.data.frames import About, FrameSet, writing
-from auscult.encoders import _clips
+from auscult.encoders import labelled
 
 SMALL = shlex.split(
     "--shape.width 16 --shape.layers 1 --shape.heads 2 --shape.decoder_width 8 --shape.decoder_layers 1 "
@@ -92,7 +92,7 @@ def test_clips_of_one_upload_stay_in_one_fold(tmp_path: Path):
         for take in range(14):
             name = f"{label}{take}.wav"
             soundfile.write(tmp_path / label / name, np.random.default_rng(take).standard_normal(800) / 9, 16000)
-    found = _clips(tmp_path)
+    found = labelled(tmp_path, ())
     assert found.split == "5 folds by recording"
     assert set(found.folds) == {0, 1, 2, 3, 4}
     assert all(sum(fold == number for fold in found.folds) >= 4 for number in range(5))
@@ -101,7 +101,7 @@ def test_clips_of_one_upload_stay_in_one_fold(tmp_path: Path):
         soundfile.write(
             tmp_path / "c" / f"1-{take // 3}-{'ABC'[take % 3]}.wav", np.ones(800) / 9 * (take + 1) / 12, 16000
         )
-    found = _clips(tmp_path)
+    found = labelled(tmp_path, ())
     by_upload: dict[str, set[int]] = {}
     for clip, fold in zip(found.clips, found.folds, strict=True):
         by_upload.setdefault(clip.group, set()).add(fold)
@@ -115,8 +115,8 @@ def test_clips_of_one_upload_stay_in_one_fold(tmp_path: Path):
         (["{sounds}", "--pretrain.epoch", "3"], "pretrain.epochs"),
         (["{sounds}", "--overwrit"], "--overwrite"),
         (["{sounds}", "--pretrain.ratio", "1.5"], "set a share between 0 and 1"),
-        (["{nothing}"], "is no folder"),
-        (["{sounds}", "--probe", "{nothing}"], "is no folder"),
+        (["{nothing}"], "is no folder; name the folder that holds the recordings (DATA)"),
+        (["{sounds}", "--probe", "{nothing}"], "recordings (the folder to probe on)"),
     ],
 )
 def test_mistakes_are_a_sentence_and_leave_nothing(recordings: Path, tmp_path: Path, capsys, words, said):
@@ -130,7 +130,9 @@ def test_mistakes_are_a_sentence_and_leave_nothing(recordings: Path, tmp_path: P
 def test_foreign_and_torn_files_are_counted(recordings: Path, tmp_path: Path, capsys):
     (recordings / "notes.txt").write_text("x")
     assert main(["pretrain", str(recordings), "--out", str(tmp_path / "run")]) == 2
-    assert "1 files are not recordings: notes.txt" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 files are not recordings: notes.txt" in said
+    assert "for example --ignore" in said
     (recordings / "notes.txt").unlink()
     broken = next(recordings.rglob("*.wav"))
     broken.write_bytes(broken.read_bytes()[:2000])

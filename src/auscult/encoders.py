@@ -58,7 +58,7 @@ def run(recipe: Pretraining, out: Path, command: str, tell: Tell, *, say: Say, o
     torch.use_deterministic_algorithms(True, warn_only=True)
     where, who = device(recipe.device), join()
     recordings = _recordings(recipe)
-    clips = None if recipe.probe is None else _clips(Path(recipe.probe))
+    clips = None if recipe.probe is None else labelled(Path(recipe.probe), recipe.ignore)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if opened.finished:
             say(f"{out} is finished, and these are its figures; --overwrite would begin again")
@@ -105,8 +105,9 @@ def _recordings(recipe: Pretraining) -> list[Path] | None:
         return None
     found: list[Path] = []
     for root in map(Path, recipe.data):
-        files = walk(root, recipe.ignore)
-        refuse_foreign(root, [path for path in files if path.suffix.lower() not in sounds.EXTENSIONS], "recordings")
+        files = walk(root, recipe.ignore, "DATA")
+        foreign = [path for path in files if path.suffix.lower() not in sounds.EXTENSIONS]
+        refuse_foreign(root, foreign, "recordings", "--ignore")
         refuse_unusable((("", Audio(str(path))) for path in files), str(root))
         found += files
     return found
@@ -145,9 +146,10 @@ class Labelled:
     """How folds were found, in words."""
 
 
-def _clips(root: Path) -> Labelled:
-    """The clips of a folder of class folders; folds by name where all say theirs, else by group, seeded by nothing."""
-    clips = sounds.read(root)
+def labelled(root: Path, ignore: tuple[str, ...]) -> Labelled:
+    """The clips of a folder of class folders; folds by name where all say theirs, else by group, the same ones always.
+    Raises DataError and MediaError for what cannot be used."""
+    clips = sounds.read(root, ignore, ("the folder to probe on", "--ignore"))
     refuse_unusable((("", Audio(str(clip.path))) for clip in clips), str(root))
     named = [FOLD.fullmatch(clip.path.stem) if sounds.ESC.fullmatch(clip.path.stem) else None for clip in clips]
     numbers = [int(match[1]) for match in named if match is not None]
@@ -162,11 +164,6 @@ def _clips(root: Path) -> Labelled:
         folds |= dict.fromkeys(held, fold)
         left = [clip for clip in left if clip.group not in held]
     return Labelled(tuple(clips), tuple(folds[clip.group] for clip in clips), f"{FOLDS} folds by recording")
-
-
-def probe_folder(model: Path, root: Path, seed: int, where: torch.device, tell: Tell) -> dict[str, Any]:
-    """`probe` on a folder of class folders."""
-    return probe(model, _clips(root), seed, where, tell)
 
 
 def probe(path: Path, clips: Labelled, seed: int, where: torch.device, tell: Tell) -> dict[str, Any]:

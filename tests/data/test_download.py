@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,10 @@ class _Serving(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def source() -> Iterator[Source]:
+def source(serve) -> Source:
     server = Source()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    serve(server)
+    return server
 
 
 def test_a_file_is_fetched_once_and_checked(source: Source, tmp_path: Path):

@@ -8,7 +8,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -168,15 +168,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def faulty() -> Iterator[FaultyServer]:
+def faulty(serve) -> FaultyServer:
     """The server, running until the test ends."""
     server = FaultyServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    serve(server)
+    return server
 
 
 @pytest.fixture

@@ -190,6 +190,19 @@ def test_the_newest_checkpoint_is_kept_and_the_older_ones_go(tmp_path, checkpoin
     assert json.loads((folder / "state.json").read_text())["updates"] == 5
 
 
+def test_a_stage_killed_before_older_checkpoints_went_removes_them_when_it_goes_on(tmp_path, checkpoint, monkeypatch):
+    def killed(*arguments):
+        raise Killed
+
+    monkeypatch.setattr(checkpoints, "prune", lambda folder, keep: killed() if (folder / "step-5").exists() else None)
+    with pytest.raises(Killed):
+        run(tmp_path / "run", checkpoint, SFT)
+    monkeypatch.undo()
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 5
+    run_again(tmp_path / "run", checkpoint, SFT)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-5"]
+
+
 @pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
 def test_optimiser_state_survives_a_round_trip_bit_for_bit(tmp_path, checkpoint, kind):
     options = replace(OPTIONS, optimizer=kind)

@@ -12,7 +12,7 @@ from auscult.core.errors import DataError
 from auscult.core.runs import Run
 from auscult.data.frames import About, FrameSet, writing
 from auscult.models.mae_shape import Shape
-from auscult.train.masked import Stage, learning_rate, train
+from auscult.train.masked import Stage, train
 from auscult.train.pretraining import Pretrain
 
 SHAPE = Shape(width=32, layers=1, heads=2, decoder_width=16, decoder_layers=1, decoder_heads=2)
@@ -118,12 +118,16 @@ def test_probes_are_asked_after_their_epochs_and_at_the_end(tmp_path: Path, fram
     assert [row["epoch"] for row in rows(tmp_path / "run") if "probe" in row] == [2.0, 4.0, 5.0]
 
 
-def test_the_learning_rate_rises_and_falls_to_nothing():
-    rates = [learning_rate(OPTIONS, step, 100) for step in range(100)]
-    assert max(rates) == rates[4] == OPTIONS.learning_rate
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[-1] < 0.001 * OPTIONS.learning_rate
+def test_the_learning_rate_rises_and_falls_to_nothing(tmp_path: Path, frames: FrameSet):
+    with Run.open(tmp_path / "run", {}, "test") as run:
+        train(stage(run, frames, options=replace(OPTIONS, log_every=1, warmup=0.2)), lambda *_: None)
+    rates = [row["lr"] for row in rows(tmp_path / "run")]
+    top = rates.index(max(rates))
+    assert 2 <= top < len(rates) // 2
+    assert rates[top] == pytest.approx(OPTIONS.learning_rate)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.05 * OPTIONS.learning_rate
 
 
 def test_a_window_that_cuts_a_patch_is_refused(tmp_path: Path, frames: FrameSet):

@@ -12,11 +12,16 @@ from auscult.core.errors import ConfigError
 
 def run(command: str, arguments: list[str]) -> int:
     """Probes, and prints the accuracies."""
-    parser = Parser(command, "ENCODER FOLDER [--out FILE] [--device auto|cpu|cuda] [--seed N] [--json]")
+    parser = Parser(
+        command, "ENCODER FOLDER [--ignore PATTERN ...] [--out FILE] [--device auto|cpu|cuda] [--seed N] [--json]"
+    )
     parser.add_argument("encoder", metavar="ENCODER", help="what was pretrained, such as runs/pretrain/encoder")
     parser.add_argument("folder", metavar="FOLDER", help="folder with one folder of recordings for each class")
+    parser.add_argument(
+        "--ignore", metavar="PATTERN", nargs="*", default=[".*"], help="names that are no recordings (default: .*)"
+    )
     parser.add_argument("--out", metavar="FILE", help="where the figures go as JSON (default: nowhere)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="where (default: auto)")
     parser.add_argument("--seed", type=int, default=0, help="of the random encoder beside it (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if parser.helped(arguments):
@@ -32,7 +37,8 @@ def run(command: str, arguments: list[str]) -> int:
 
     with Reporter() as tell:
         where = pipeline.device(known.device)
-        found = encoders.probe_folder(Path(known.encoder), Path(known.folder), known.seed, where, tell)
+        clips = encoders.labelled(Path(known.folder), tuple(known.ignore))
+        found = encoders.probe(Path(known.encoder), clips, known.seed, where, tell)
     if known.out:
         write_json(known.out, found)
     if known.json:

@@ -13,17 +13,17 @@ SHOWN = 5
 """How many foreign files a refusal names."""
 
 
-def walk(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
+def walk(root: Path, ignore: Sequence[str] = (), setting: str = "--data.root") -> list[Path]:
     """All files below `root` in order of their paths, without those that `ignore` names. Links to folders are followed.
 
-    A pattern of `ignore` fits a file, or a folder with all its files. Raises DataError when `root` holds no file, or
-    one whose name cannot be written down.
+    A pattern of `ignore` fits a file, or a folder with all its files; `setting` is where the user named `root`. Raises
+    DataError when `root` holds no file, or one whose name cannot be written down.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is no folder; name the folder that holds the recordings (--data.root)")
+        raise DataError(f"{root} is no folder; name the folder that holds the recordings ({setting})")
     files = sorted(_below(root, ignore, (os.path.realpath(root),)))
     if not files:
-        raise DataError(f"{root} holds no files; name the folder that holds the recordings (--data.root)")
+        raise DataError(f"{root} holds no files; name the folder that holds the recordings ({setting})")
     for path in files:
         try:
             str(path).encode()
@@ -47,12 +47,13 @@ def _below(folder: Path, ignore: Sequence[str], above: tuple[str, ...]) -> Itera
             yield from _below(path, ignore, (*above, real))
 
 
-def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str) -> None:
-    """Raises DataError that counts and names the `foreign` files, if any; `wanted` says what they should have been."""
+def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str, setting: str = "--data.ignore") -> None:
+    """Raises DataError that counts and names the `foreign` files, if any; `wanted` says what they should have been, and
+    `setting` where they are ignored."""
     if foreign:
         names = ", ".join(str(path.relative_to(root)) for path in foreign[:SHOWN])
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         raise DataError(
             f"{root}: {len(foreign)} files are not {wanted}: {names}{more}; "
-            "remove them or name them in `ignore`, for example --data.ignore \"['.*', '*.md']\""
+            f"remove them or name them in `ignore`, for example {setting} \"['.*', '*.md']\""
         )

@@ -36,6 +36,7 @@ from auscult.core.errors import ConfigError, LostMediaError, MediaError, RenderE
 from auscult.core.forms import Form
 from auscult.core.types import Audio, Image, Media, Sample, Wave
 from auscult.media.audio import decode, fit, silent
+from auscult.models.arithmetic import arithmetic
 from auscult.models.encoded import EncoderCache
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import Wording, messages
@@ -223,11 +224,8 @@ class Listener(ABC):
         """Writes tokenizer and processor."""
 
     def arithmetic(self, precision: str) -> AbstractContextManager[object]:
-        """The arithmetic that `precision` asks for, for whatever runs the network: `float32`, `bfloat16`, or `auto`,
-        bfloat16 on a GPU that has it. Weights stay as they are held."""
-        kind = self.device.type
-        able = kind == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16" or (precision == "auto" and able))
+        """The arithmetic that `precision` asks for, for whatever runs the network."""
+        return arithmetic(precision, self.device.type)
 
     def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes an ordinary checkpoint (weights, config, tokenizer, processor), or the adapter's when there is one.

@@ -72,12 +72,16 @@ def save(folder: Path, at: Position, learner: Learner, keep: int = 1) -> Path:
             save_file(moments, aside / "optimizer.safetensors")
             state = {**asdict(at), "updates": learner.done}
             (aside / "state.json").write_text(json.dumps(state))
-        written = sorted(folder.glob("step-*"), key=lambda path: int(path.name[5:]))
-        for older in written[:-keep]:
-            shutil.rmtree(older)
+        prune(folder, keep)
 
     processes.first(write)
     return path
+
+
+def prune(folder: Path, keep: int = 1) -> None:
+    """Removes all checkpoints but the `keep` newest; a process killed between writing and this left more."""
+    for older in sorted(folder.glob("step-*"), key=lambda path: int(path.name[5:]))[:-keep]:
+        shutil.rmtree(older)
 
 
 def restore(path: Path, learner: Learner) -> Position:

@@ -40,7 +40,7 @@ from auscult.models.listener import Listener, Prefix, Prompt, attention_layers, 
 from auscult.train import objectives
 from auscult.train.algorithm import Objective
 from auscult.train.objectives import Tokens
-from auscult.train.optimizer import adamw
+from auscult.train.optimizer import adamw, learning_rate
 from auscult.train.options import Train
 from auscult.train.processes import ALONE, Processes
 from auscult.train.sharding import clip_norm_, dealt_like, is_sharded, own
@@ -403,11 +403,7 @@ class Learner:
 
     def rate(self, step: int) -> float:
         """Learning rate of optimiser step `step`: linear warm-up, then a cosine."""
-        if step < self.options.warmup:
-            return self.peak * (step + 1) / self.options.warmup
-        span = max(1, self.steps - self.options.warmup)
-        share = min(1.0, (step - self.options.warmup) / span)
-        return self.peak * (self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2)
+        return learning_rate(step, self.steps, self.options.warmup, self.peak, self.final)
 
     def learn(
         self, lessons: Sequence[Lesson], objective: Objective, reference: Reference | None = None

@@ -98,6 +98,7 @@ def train(stage: Stage, watch: Watch) -> Listener:
     learner = Learner(listener, stage.options, peak, steps, algorithm.final_rate, processes)
     engine = Together(stage.engine(listener), processes)
     at = Position() if point is None else checkpoint.restore(point[1], learner)
+    processes.first(lambda: checkpoint.prune(folder, options.keep_last))
     processes.first(lambda: truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < at.step))
     while at.step < algorithm.steps and not (options.patience and at.misses >= options.patience):
         began = time.perf_counter()

@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,9 +34,11 @@ from auscult.core.seeds import derive
 from auscult.data import windows
 from auscult.data.frames import FrameSet
 from auscult.models import masking
+from auscult.models.arithmetic import arithmetic
 from auscult.models.mae import MaeConfig, MaskedAutoencoder, Reconstruction
 from auscult.models.mae_shape import Shape
-from auscult.train.checkpoint import newest
+from auscult.train.checkpoint import newest, prune
+from auscult.train.optimizer import decayed, learning_rate
 from auscult.train.pretraining import Pretrain
 from auscult.train.processes import ALONE, Processes
 
@@ -127,12 +128,14 @@ def train(stage: Stage, watch: Watch) -> MaskedAutoencoder:
     seed = derive(stage.seed, "windows")
     per_epoch = len(windows.epoch(lengths, options.window, unit, options.batch, seed, 0))
     steps = options.epochs * per_epoch
+    warmup = max(1, round(options.warmup * steps))
     folder = stage.run.path / "checkpoints"
     rows = Rows(stage.frames, stage.device)
     now = _begun(stage)
     point = stage.processes.first(lambda: newest(folder))
     if point is not None:
         _restore(point[1], now)
+        stage.processes.first(lambda: prune(folder))
     stage.processes.first(
         lambda: truncate_jsonl(stage.run.path / "metrics.jsonl", keep=lambda row: row["step"] < now.step)
     )
@@ -143,7 +146,7 @@ def train(stage: Stage, watch: Watch) -> MaskedAutoencoder:
         number, place = divmod(now.step, per_epoch)
         if plan[0] != number:
             plan = (number, windows.epoch(lengths, options.window, unit, options.batch, seed, number))
-        rate = learning_rate(options, now.step, steps)
+        rate = learning_rate(now.step, steps, warmup, options.learning_rate, 0.0)
         made, norm = _step(stage, now, rows, plan[1][place], rate)
         losses.append(made.loss.detach())
         now.step += 1
@@ -173,14 +176,6 @@ def _probed(options: Pretrain, step: int, per_epoch: int) -> bool:
     return bool(every) and step // every > (step - options.log_every) // every
 
 
-def learning_rate(options: Pretrain, step: int, steps: int) -> float:
-    """Of step `step` from 0: a linear rise, then a cosine to 0."""
-    rise = max(1, round(options.warmup * steps))
-    if step < rise:
-        return options.learning_rate * (step + 1) / rise
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
 def _begun(stage: Stage) -> Training:
     """Random weights of the seed, and the mean and deviation of the features."""
     shape, features = stage.shape, stage.frames.about.features
@@ -207,18 +202,9 @@ def _begun(stage: Stage) -> Training:
     model.encoder.mean.copy_(torch.from_numpy(mean))
     model.encoder.deviation.copy_(torch.from_numpy(deviation))
     torch.nn.Module.to(model, stage.device)
-    groups = weights_of(model, stage.options.weight_decay)
+    groups = decayed(model.parameters(), stage.options.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=stage.options.learning_rate, betas=stage.options.betas, fused=True)
     return Training(model, copy.deepcopy(model) if stage.options.average else None, optimizer)
-
-
-def weights_of(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
-    """All parameters for AdamW; only matrices decay."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def _step(stage: Stage, now: Training, rows: Rows, batch: windows.Batch, rate: float) -> tuple[Reconstruction, Tensor]:
@@ -233,7 +219,7 @@ def _step(stage: Stage, now: Training, rows: Rows, batch: windows.Batch, rate: f
     mine = mine if share else np.zeros(1, dtype=np.int64)  # without a share it takes part, and adds nothing
     own = windows.Batch(batch.clips[mine], batch.starts[mine], batch.rows)
     now.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(stage.device.type, torch.bfloat16, enabled=_half(options, stage.device)):
+    with arithmetic(options.precision, stage.device.type):
         made = now.model(rows(own), order[torch.from_numpy(mine)].to(stage.device), visible)
     (made.loss * share).backward()
     parameters = list(now.model.parameters())
@@ -258,12 +244,6 @@ def worth(made: Reconstruction) -> dict[str, float]:
     return {"loss_of_mean": plain.item(), "cosine": cosine.item()}
 
 
-def _half(options: Pretrain, device: torch.device) -> bool:
-    if options.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return options.precision == "bfloat16"
-
-
 def _save(folder: Path, now: Training) -> None:
     """Writes `folder/step-N` whole or not at all, then removes the older ones."""
     path = folder / f"step-{now.step}"
@@ -277,9 +257,7 @@ def _save(folder: Path, now: Training) -> None:
             {name: value.detach().contiguous() for name, value in tensors.items()}, aside / "training.safetensors"
         )
         (aside / "state.json").write_text(json.dumps({"step": now.step}))
-    for older in folder.glob("step-*"):
-        if older != path:
-            shutil.rmtree(older)
+    prune(folder)
 
 
 def _restore(path: Path, now: Training) -> None:

@@ -11,7 +11,8 @@ is what checkpoints hold, and it comes back bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -30,10 +31,7 @@ def adamw(parameters: Sequence[nn.Parameter], options: Train, peak: float) -> Op
     """The optimiser that the options name; only matrices decay.
 
     Raises ConfigError where 8 bits cannot be: without bitsandbytes, on dealt-out layers, paged without a GPU."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = decayed(parameters, options.weight_decay)
     sharded = any(map(is_sharded, parameters))
     if options.optimizer == "adamw":
         # Sharded and whole parameters do not mix in torch's fused loops.
@@ -51,6 +49,23 @@ def adamw(parameters: Sequence[nn.Parameter], options: Train, peak: float) -> Op
         raise ConfigError(f"{asked}, which needs bitsandbytes: pip install 'auscult[nf4]'") from error
     kind = optim.AdamW8bit if options.optimizer == "adamw8bit" else optim.PagedAdamW8bit
     return kind(groups, lr=peak, betas=options.betas)
+
+
+def decayed(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Parameters as AdamW takes them; only matrices decay."""
+    known = list(parameters)
+    return [
+        {"params": [p for p in known if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in known if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate(step: int, steps: int, warmup: int, peak: float, final: float) -> float:
+    """Of step `step` from 0 of `steps`: a linear rise to `peak` in `warmup` steps, then a cosine to `final` of it."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    share = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return peak * (final + (1 - final) * (1 + math.cos(math.pi * share)) / 2)
 
 
 def state_of(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:

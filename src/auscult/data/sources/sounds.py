@@ -133,11 +133,14 @@ class Source(source.Source):
         return Sounds(self, name, seed, classes, _by_label(train if name == "train" else heldout), questions)
 
 
-def read(root: Path, ignore: tuple[str, ...] = (".*",)) -> list[Clip]:
-    """All clips in the class folders of `root`, in order. Raises DataError for files elsewhere or without sound."""
+def read(
+    root: Path, ignore: tuple[str, ...] = (".*",), settings: tuple[str, str] = ("--data.root", "--data.ignore")
+) -> list[Clip]:
+    """All clips in the class folders of `root`, in order. Raises DataError for files elsewhere or without sound, which
+    names the `settings` of folder and patterns."""
     clips: list[Clip] = []
     foreign: list[Path] = []
-    for path in walk(root, ignore):
+    for path in walk(root, ignore, settings[0]):
         if path.parent.parent == root and path.suffix.lower() in EXTENSIONS:
             label, parts = path.parent.name, ESC.fullmatch(path.stem)
             group = f"freesound-{parts['upload']}" if parts else f"{label}/{path.stem}"
@@ -149,9 +152,9 @@ def read(root: Path, ignore: tuple[str, ...] = (".*",)) -> list[Clip]:
         first = names.setdefault(os.path.realpath(clip.path), clip.path)
         if first is not clip.path:
             raise DataError(f"{clip.path} is a link to the same recording as {first}; remove one of them")
-    refuse_foreign(root, foreign, f"recordings in a class folder ({' '.join(EXTENSIONS)})")
+    refuse_foreign(root, foreign, f"recordings in a class folder ({' '.join(EXTENSIONS)})", settings[1])
     if len({clip.label for clip in clips}) < 2:
-        raise DataError(f"{root} has fewer than two class folders; name the folder that holds them (--data.root)")
+        raise DataError(f"{root} has fewer than two class folders; name the folder that holds them ({settings[0]})")
     return clips
 
 
