@@ -541,6 +541,9 @@ def test_open_questions_are_asked_killed_resumed_and_scored_by_the_command_that_
     assert [row["answer_prediction"] for row in rows] == [f"grade {1 + n % 5}" for n in range(ROWS)]
     assert all("response" not in row for row in rows), "another model's reply is not carried along"
     assert not list(out.glob("results_*.json"))
+    for comparing in (["errors", str(out)], ["compare", str(out), str(out)]):
+        assert main(comparing) == 2
+        assert f"answers that a judge has to score (open): {command};" in capsys.readouterr().err
     code, figures = judged(command, judge_server, tmp_path, capsys)
     assert (code, figures["scorer"], figures["score"], figures["official_n"]) == (0, "open", 3.0, ROWS)
     assert figures["problems"] == {}
@@ -578,6 +581,8 @@ def test_a_selection_is_judged_as_one_and_a_question_without_a_reply_stays(
     assert given["selection"]["of"] == ROWS
     command = found["commands"]["baseline"]
     assert "--gold" not in command, "the benchmark's file would count what was not asked"
+    assert main(["errors", str(tmp_path / "out")]) == 2
+    assert command in capsys.readouterr().err
     code, figures = judged(command, judge_server, tmp_path, capsys)
     assert (code, figures["n"], figures["no_prediction"], figures["official_n"]) == (0, 4, 1, 3)
     assert figures["score"] == 20 * (5 + 5 + 1 + 0) / 4, "an empty answer is judged, a question without a reply is 0"
@@ -632,6 +637,11 @@ def test_conditions_without_media_are_judged_when_they_are_asked_for(spoken, ans
         ([{"prompt": "Say it."}], ["voicebench", "--scorer", "rubrics"], "VoiceBench has no rubrics, only mmar has"),
         ([{"prompt": "Say it."}], ["voicebench", "--scorer", "binary"], "1 of 1 questions have no answer"),
         ([{"prompt": "Say it."}], ["voicebench"], "--scorer open or binary"),
+        (
+            [{"instruction": "Say it.", "answer": "it"}],
+            ["audiobench"],
+            "--scorer reference (or binary) to auscult eval",
+        ),
         (
             [{"id": "q", "question": "?", "choices": ["a", "b"], "answer": "a", "audio_path": "a.wav"}],
             ["mmar", "--scorer", "rubrics"],

@@ -58,7 +58,7 @@ def results(figures: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_an_open_subset_of_voicebench_is_graded(spoken, score, judge_server):
+def test_an_open_subset_of_voicebench_is_graded(spoken, score, judge_server, capsys):
     code, out, err = score(
         "voicebench", spoken, "--scorer", "open", "--json", "--judge.prompt_price", 2, "--judge.reply_price=5"
     )
@@ -77,6 +77,8 @@ def test_an_open_subset_of_voicebench_is_graded(spoken, score, judge_server):
     assert {key: results(figures)[key] for key in ("official", "judge", "cost")} == {
         key: figures[key] for key in ("official", "judge", "cost")
     }
+    assert main(["errors", figures["files"][0]]) == 2
+    assert "jsonl:1: the grade 5, neither right nor wrong; the results file" in capsys.readouterr().err
     _, said, _ = score("voicebench", spoken, "--scorer", "open")
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert any(line.startswith("Total score 3.25 over 4 samples 3.25 over 4") for line in lines)

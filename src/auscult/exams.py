@@ -41,7 +41,7 @@ from auscult.core.yaml12 import dump_yaml, flow, read_yaml
 from auscult.data.headers import unusable
 from auscult.data.source import Listed
 from auscult.data.waiting import telling
-from auscult.evaluate import records, rubrics, scoring
+from auscult.evaluate import judged, records, rubrics, scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.comparison import difference
@@ -134,10 +134,8 @@ def _figures(exam: Exam, selection: Selection, out: Path) -> dict[str, Any]:
 def _judging(exam: Exam, selection: Selection, predictions: Path) -> str:
     """The command that puts predictions to a judge. Those of a selection carry their gold: in the benchmark's file all
     that was not asked would count as unanswered."""
-    whole = selection.to_dict(exam) is None
-    gold = ["--gold", exam.benchmark.gold] if whole else []
-    words = [PLUGIN.name_of(exam.benchmark), str(predictions), *gold, "--scorer", exam.rule, "--judge", "MODEL"]
-    return shlex.join(["auscult", "score", *words])
+    gold = exam.benchmark.gold if selection.to_dict(exam) is None else None
+    return judged.command(PLUGIN.name_of(exam.benchmark), str(predictions), gold, exam.rule)
 
 
 def _free(config: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auscult.commands.arguments import Parser, nearest
 from auscult.core.errors import ConfigError, RunError
+from auscult.data import rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples_"
 """Begins the name of a file of evaluated rows."""
+TO_JUDGE = "to_judge.json"
+"""What an exam writes in their place where a judge scores."""
 PIPE = 160
 """Columns of a table that goes into a file or another program, where no terminal says how wide it is."""
 _TIMED = re.compile(r"(.*)_\d{4}-\d\d-\d\dT[\d.-]+")
@@ -75,6 +78,8 @@ def _last(run: Path, label: str | None) -> Path:
     """The samples file called `label`, of equals the newest; else that of the last model, by the order that its results
     say, or of the benchmark's own rule."""
     labels = [path.stem.removeprefix(SAMPLES) for path in sorted(run.glob(f"{SAMPLES}*.jsonl"))]
+    if not labels and (run / TO_JUDGE).is_file():
+        raise RunError(_unjudged(run))
     if not labels:
         raise RunError(f"{run} holds no {SAMPLES}*.jsonl; evaluate the run first, or name a samples file")
     newest = {timed[1] if (timed := _TIMED.fullmatch(found)) else found: found for found in labels}
@@ -89,6 +94,28 @@ def _last(run: Path, label: str | None) -> Path:
     if not own:
         raise ConfigError(f"{run} has {', '.join(newest)}, and none is the last; choose one with --label")
     return run / f"{SAMPLES}{newest[own[0]]}.jsonl"
+
+
+def _unjudged(run: Path) -> str:
+    """What to do with an exam whose answers a judge scores."""
+    from auscult.core.yaml12 import read_yaml
+    from auscult.evaluate.judged import command
+    from auscult.rewards.judging.grading import SCALES
+
+    rule, given = read_yaml(run / "config.yaml")["scorer"], rows.load_json(rows.read_text(run / TO_JUDGE), str(run))
+    asked = [
+        command(
+            entry["benchmark"]["name"],
+            str(run / entry["predictions"]),
+            None if entry["selection"] else entry["benchmark"]["gold"],
+            rule,
+        )
+        for entry in given.values()
+    ]
+    told = "; then name the samples file that it writes"
+    if rule in SCALES and SCALES[rule].highest > 1:
+        told = "; its grades are compared by the intervals in its results, for they are neither right nor wrong"
+    return f"{run} holds answers that a judge has to score ({rule}): {', or '.join(asked)}{told}"
 
 
 def _order(results: Path) -> int | None:

@@ -21,6 +21,7 @@ theirs, and one that failed fails the row.
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -243,6 +244,12 @@ def graded(work: Work, rule: str, prompt: Prompt, raters: int = 1) -> Docket:
         _put(sample, texts.get(sample.id), work.predictions.rows.get(sample.id, {}), scale) for sample in work.samples
     ]
     return Docket(rule, scale, tuple(puts), raters, majority if rule == "binary" else fmean)
+
+
+def command(benchmark: str, predictions: str, gold: str | None, rule: str) -> str:
+    """What puts predictions to a judge, whose name stands as MODEL; without `gold` their rows carry their own."""
+    where = ["--gold", gold] if gold else []
+    return shlex.join(["auscult", "score", benchmark, predictions, *where, "--scorer", rule, "--judge", "MODEL"])
 
 
 def majority(grades: Sequence[float]) -> float:

@@ -91,6 +91,9 @@ def _outcome(row: dict[str, Any], where: str) -> Outcome:
     replies = rows.required(row, "resps", where)
     if not isinstance(replies, list) or len(replies) != 1:
         raise DataError(f"{where}: `resps` is no list of one reply; write [...]")
+    if "grade" in row and row.get("correct") is None:
+        why = "its judgement failed" if row["grade"] is None else f"the grade {row['grade']:g}, neither right nor wrong"
+        raise DataError(f"{where}: {why}; the results file beside it has the score with its interval")
     if not isinstance(row.get("correct"), bool):
         raise DataError(f"{where}: `correct` is neither true nor false; score the reply")
     return Outcome(

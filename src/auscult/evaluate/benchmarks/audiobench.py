@@ -56,8 +56,8 @@ class Benchmark(benchmark.Benchmark):
         found = self.judged(row, where, name)
         if not found.choices:
             raise DataError(
-                f"{where}: no options, neither in `choices` nor in `instruction`; only a judge can score it: "
-                "auscult score audiobench PREDICTIONS --scorer reference --judge MODEL"
+                f"{where}: no options, neither in `choices` nor in `instruction`; only a judge can score it: add "
+                "--scorer reference (or binary) to auscult eval, and to auscult score also --judge MODEL"
             )
         return found
 
