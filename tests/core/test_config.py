@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auscult.core.config import Plugin, build, describe, parse_overrides, to_dict
+from auscult.core.config import Plugin, build, describe, parse_overrides, to_dict, with_preset
 from auscult.core.errors import ConfigError
 from auscult.core.yaml12 import dump_yaml, parse_yaml, read_yaml
 
@@ -156,6 +156,49 @@ def test_what_is_handed_on_is_taken_as_yaml_has_it():
     made = build(Recipe, values, {"rewards.number.kwargs.near": "1e-3", "rewards.form": "1"})
     assert made.rewards == {"number": {"weight": 1, "kwargs": {"near": 1e-3}}, "pkg.mod:f": 2.0, "form": 1.0}
     assert build(Recipe, to_dict(made)) == made
+
+
+def test_a_preset_is_laid_over_the_file_and_the_command_line_over_both():
+    values = {
+        "name": "toy",
+        "seed": 1,
+        "train": {"steps": 7, "learning_rate": 1},
+        "presets": {"tiny": {"seed": 2, "train": {"steps": 2}, "grpo": None}, "full": None},
+    }
+    plain, tiny = with_preset(Recipe, values, None), with_preset(Recipe, values, "tiny")
+    assert build(Recipe, plain) == build(Recipe, with_preset(Recipe, values, "full"))
+    assert build(Recipe, plain) == Recipe("toy", 1, Train(1.0, 7))
+    assert build(Recipe, tiny) == Recipe("toy", 2, Train(1.0, 2), None)
+    assert build(Recipe, tiny, {"seed": "3"}).seed == 3
+    assert values["train"] == {"steps": 7, "learning_rate": 1}, "the file itself must stay as it was"
+
+
+def test_a_preset_that_names_another_plug_in_replaces_the_section():
+    values = {"data": {"source": "digits", "root": "x", "limit": 1}}
+    presets = {"other": {"data": {"source": "scenes"}}, "same": {"data": {"limit": 2}}}
+    laid = with_preset(Listening, {**values, "presets": presets}, "other")
+    assert laid == {"data": {"source": "scenes"}}
+    laid = with_preset(Listening, {**values, "presets": presets}, "same")
+    assert laid == {"data": {"source": "digits", "root": "x", "limit": 2}}
+
+
+@pytest.mark.parametrize(
+    ("presets", "name", "said"),
+    [
+        (
+            {"tiny": {}, "full": {}},
+            "tinny",
+            "toy.yaml: there is no preset 'tinny', did you mean 'tiny'?; there is tiny, full",
+        ),
+        (None, "tiny", "it has none, so leave --preset out"),
+        ({"tiny": 3}, "tiny", "`presets.tiny` is 3, but must be `key: value` lines"),
+        (["tiny"], "tiny", "`presets` is ['tiny'], but must be"),
+    ],
+)
+def test_a_preset_that_is_none_is_a_sentence(presets: Any, name: str, said: str):
+    with pytest.raises(ConfigError) as caught:
+        with_preset(Recipe, {"name": "toy", "presets": presets}, name, "toy.yaml")
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["2026", "a: b", "no", "'x'", "@home", "true", "{question}", "# hash"])

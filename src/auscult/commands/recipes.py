@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auscult.commands.arguments import HELP, Parser, nearest, option_lines
 from auscult.core.errors import ConfigError
@@ -67,6 +67,9 @@ def asked(
     parser.add_argument(
         "recipe", metavar="RECIPE", nargs="?", help=f"{', '.join(recipe_names())}, a YAML file or a run folder"
     )
+    parser.add_argument(
+        "--preset", metavar="NAME", help="settings of the recipe under a name; RECIPE --help lists them"
+    )
     # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
     known, rest = parser.parse_known_args([word for word in _first(arguments) if word not in HELP])
     overrides = overrides_of(parser, rest)
@@ -77,13 +80,16 @@ def asked(
             raise ConfigError(f"the command line: --model and --{key} name the model twice; keep one")
         overrides[key] = known.model
     if set(HELP) & set(arguments):
-        listed = settings(known.recipe, overrides, sections)
+        listed = settings(known.recipe, overrides, sections, known.preset)
         parser.epilog = None if sections else parser.epilog
-        print(f"{parser.format_help()}\nsettings{f' of {known.recipe}' if known.recipe else ''}:\n{listed}")
+        of = f" of {known.recipe}" if known.recipe else ""
+        named = ", ".join(presets(known.recipe)) if known.recipe else ""
+        print(parser.format_help() + (f"\npresets{of}: {named}\n" if named else ""))
+        print(f"settings{of}{f', preset {known.preset}' if known.preset else ''}:\n{listed}")
         return None
     if known.recipe is None:
         raise ConfigError(f"{parser.command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
-    return (open_with_data if data else open_recipe)(known.recipe, overrides), known
+    return (open_with_data if data else open_recipe)(known.recipe, overrides, known.preset), known
 
 
 def overrides_of(parser: Parser, words: Sequence[str]) -> dict[str, str]:
@@ -118,28 +124,47 @@ def look_for_data(recipe: Recipe, name: str) -> None:
         )
 
 
-def open_recipe(name: str, overrides: Mapping[str, str]) -> Recipe:
-    """The recipe `name` with the settings of the command line laid over it. Raises ConfigError for what cannot be."""
-    from auscult.core.config import build
-    from auscult.core.yaml12 import read_yaml
+def open_recipe(name: str, overrides: Mapping[str, str], preset: str | None = None) -> Recipe:
+    """The recipe `name` with a preset laid over it, and the settings of the command line over both. Raises ConfigError
+    for what cannot be."""
+    from auscult.core.config import build, with_preset
     from auscult.recipe import Recipe
-    from auscult.rewards.imported import beside
 
-    path = recipe_file(name)
-    return build(Recipe, beside(read_yaml(path), path.parent), overrides, where=str(path))
+    values, path = _read(name)
+    return build(Recipe, with_preset(Recipe, values, preset, str(path)), overrides, where=str(path))
 
 
-def open_with_data(name: str, overrides: Mapping[str, str]) -> Recipe:
+def open_with_data(name: str, overrides: Mapping[str, str], preset: str | None = None) -> Recipe:
     """`open_recipe`, for a command that opens the recipe's data: refused where its own idea of their place is wrong."""
-    recipe = open_recipe(name, overrides)
+    recipe = open_recipe(name, overrides, preset)
     if not {"data", "data.root"} & overrides.keys():
         look_for_data(recipe, name)
     return recipe
 
 
-def settings(name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = ()) -> str:
+def settings(
+    name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = (), preset: str | None = None
+) -> str:
     """All settings of a recipe (in `sections`) with their values, for --help."""
-    from auscult.core.yaml12 import read_yaml
+    from auscult.core.config import with_preset
     from auscult.recipe import Recipe
 
-    return option_lines(Recipe, read_yaml(recipe_file(name)) if name else {}, overrides, sections)
+    values, path = _read(name) if name else ({}, Path())
+    return option_lines(Recipe, with_preset(Recipe, values, preset, str(path)), overrides, sections)
+
+
+def presets(name: str) -> list[str]:
+    """Names of the presets of a recipe."""
+    from auscult.core.config import presets_of
+
+    values, path = _read(name)
+    return list(presets_of(values, str(path)))
+
+
+def _read(name: str) -> tuple[Mapping[str, Any], Path]:
+    """What the YAML of a recipe says, and where it is."""
+    from auscult.core.yaml12 import read_yaml
+    from auscult.rewards.imported import beside
+
+    path = recipe_file(name)
+    return beside(read_yaml(path), path.parent), path

@@ -7,6 +7,9 @@ of its keys, `--train.lr 1e-4` one more, and what comes out is typed, complete, 
 - an unknown key is refused with the nearest one there is, among the dotted keys of the whole tree;
 - `build(type(x), to_dict(x)) == x`, so a run's `config.yaml` runs again as it is.
 
+A file may hold `presets: {tiny: {...}, full: {...}}`: settings under a name, of which one is laid over the file before
+the command line is laid over both (`with_preset`). What comes out knows of no presets.
+
 A section may be a plug-in. `Annotated[Source, Plugin("source", "auscult.data.sources")]` reads `{source: scenes, ...}`
 as the options of the class `Source` in `auscult/data/sources/scenes.py`. The caller names the package, so the core
 knows of no other layer, and a new file is a new plug-in.
@@ -37,6 +40,8 @@ from auscult.core.yaml12 import flow, parse_yaml
 T = TypeVar("T")
 Values = Mapping[str, Any]
 SHELL = "the command line"
+PRESETS = "presets"
+"""The key of a file that holds settings by name."""
 
 
 def loaded(module: str) -> ModuleType:
@@ -128,6 +133,40 @@ def build(cls: type[T], values: Values, overrides: Mapping[str, str] | None = No
     overrides = overrides or {}
     merged = _laid_over(values, overrides, where)
     return _Build(cls, merged, frozenset(overrides), where).section(cls, merged, "", None)
+
+
+def presets_of(values: Values, where: str = "the recipe") -> dict[str, dict[str, Any]]:
+    """The presets of a file by name. Raises ConfigError for what is none."""
+    named = _mapping(values.get(PRESETS) or {}, PRESETS, where)
+    return {name: _mapping(laid or {}, f"{PRESETS}.{name}", where) for name, laid in named.items()}
+
+
+def with_preset(cls: type, values: Values, name: str | None, where: str = "the recipe") -> dict[str, Any]:
+    """The `values` of a file without its presets, the one called `name` laid over them key by key; a section that names
+    another plug-in than the file does is replaced whole. Raises ConfigError for a name that the file has not."""
+    presets = presets_of(values, where)
+    if name is not None and name not in presets:
+        there = f"there is {', '.join(presets)}" if presets else "it has none, so leave --preset out"
+        close = difflib.get_close_matches(name, presets, n=1)
+        raise ConfigError(
+            f"{where}: there is no preset {name!r}{f', did you mean {close[0]!r}?' if close else ''}; {there}"
+        )
+    plain = {key: value for key, value in _mapping(values, "", where).items() if key != PRESETS}
+    return plain if name is None else _over(cls, plain, presets[name])
+
+
+def _over(cls: type | None, values: Values, laid: Values) -> dict[str, Any]:
+    """`values` with `laid` over them; `cls` is what they are options of, None inside a plug-in or a plain mapping."""
+    merged = _copy(values)
+    for name, value in laid.items():
+        if isinstance(value, dict) and isinstance(merged.get(name), dict):
+            below, inner = cast(Values, merged[name]), cast(Values, value)
+            kind = _hints(cls).get(name) if cls is not None else None
+            chosen, plugin = (None if kind is None else _nested(kind)) or (None, None)
+            if plugin is None or inner.get(plugin.key, below.get(plugin.key)) == below.get(plugin.key):
+                value = _over(None if plugin else chosen, below, inner)
+        merged[name] = value
+    return merged
 
 
 def _laid_over(values: Values, overrides: Mapping[str, str], where: str) -> dict[str, Any]:
