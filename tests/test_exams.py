@@ -561,6 +561,55 @@ def test_open_questions_are_asked_killed_resumed_and_scored_by_the_command_that_
     assert len(answering.asked) == ROWS
 
 
+@pytest.fixture
+def multiple_choice(gold, tmp_path) -> Path:
+    """A subset of multiple choice as VoiceBench writes it, with its recordings but for the last question's."""
+    rows = [
+        {"prompt": f"How many, {n}?\nA. one\nB. two", "reference": "AB"[n % 2], "audio": f"audio/{n}.wav"}
+        for n in range(ROWS)
+    ]
+    del rows[-1]["audio"]
+    return written(tmp_path / "openbookqa.jsonl", rows)
+
+
+@pytest.mark.parametrize("modality", ["audio", "text", "both"])
+def test_options_that_are_spoken_are_not_shown_unless_a_flag_says_so(
+    modality, multiple_choice, answering, tmp_path, capsys
+):
+    answering.say = lambda text: "I think it is b."
+    out = tmp_path / "out"
+    words = examined(answering, "voicebench", multiple_choice, out, "--baselines", "false", "--json")
+    assert main([*words, *(["--benchmark.modality", modality] if modality != "audio" else [])]) == 0
+    said = capsys.readouterr()
+    *heard, last = ["".join(piece.get("text", "") for piece in json.loads(asked)) for asked in answering.asked]
+    assert last == "How many, 9?\n(A) one\n(B) two"
+    shown = [f"How many, {n}?\n(A) one\n(B) two" for n in range(ROWS - 1)]
+    assert heard == (["" for _ in shown] if modality == "audio" else shown)
+    assert answering.clips == (0 if modality == "text" else ROWS - 1)
+    assert f"{ROWS if modality == 'text' else 1} of them have no recording" in said.err
+    result = json.loads(said.out)["results"]["baseline"]
+    assert (result["scorer"], result["accuracy"], result["unparsed"]) == ("voicebench_mcq", 0.5, {})
+    rows = read_jsonl(out / "samples_baseline.jsonl").rows
+    assert [row["input"] for row in rows] == [f"How many, {n}?" for n in range(ROWS)], "in the files it is written"
+    assert rows[1]["parsed"]["answer"] == "two"
+
+
+def test_without_its_own_recording_a_spoken_question_is_another_one_or_none(
+    multiple_choice, answering, tmp_path, capsys
+):
+    asked = examined(answering, "voicebench", multiple_choice, tmp_path / "out", "--only", str(tmp_path / "only.jsonl"))
+    written(tmp_path / "only.jsonl", [{"id": str(n)} for n in range(4)])
+    assert main([*asked, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)["results"]["baseline"]
+    assert {"shuffled", "silence"} <= set(result["baselines"])
+    lengths = [len(asked) for asked in answering.asked]  # no two recordings are as long
+    own, others, silence = lengths[:4], lengths[4:8], lengths[8:]
+    assert sorted(own) == sorted(others)
+    assert all(one != other for one, other in zip(own, others, strict=True))
+    assert silence == own
+    assert not any('"text": "' in asked for asked in answering.asked)
+
+
 def test_a_selection_is_judged_as_one_and_a_question_without_a_reply_stays(
     gold, answering, judge_server, tmp_path, capsys
 ):

@@ -46,7 +46,7 @@ from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import listed
-from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, published, select, unwritten
+from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, published, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
@@ -260,8 +260,6 @@ def _allowing(failed: int, asked: int) -> str:
 def _selection(exam: Exam) -> Selection:
     """What is asked: the benchmark's questions, or those that `only` names, or `limit` of them."""
     every = tuple(exam.benchmark.samples_of(records.read(Path(exam.benchmark.gold)), judged=exam.judged))
-    if exam.judged and exam.benchmark.spoken:
-        every = tuple(map(unwritten, every))
     named = select(every, Path(exam.only)) if exam.only else Selection(every, len(every))
     return replace(named, samples=tuple(listed(Listed(named.samples), exam.evaluate.limit)))
 
@@ -430,7 +428,7 @@ def _show(exam: Exam, sitting: Sitting, journal: Journal, out: Path) -> None:
             continue
         outcome = sitting.outcome(sample, reply, exam.rule)
         right = float(outcome.correct)
-        asked = [piece for turn in messages(sample, sitting.wording) for piece in turn["content"]]
+        asked = [piece for turn in messages(sitting.put(sample), sitting.wording) for piece in turn["content"]]
         text = "\n".join(piece if isinstance(piece, str) else f"[{type(piece).__name__}]" for piece in asked)
         shown.append(Shown(sample, text, outcome.reply, outcome.parsed, {"right": right}, right))
     write_showcase(out, shown)

@@ -45,6 +45,7 @@ def sitting(samples: list[Sample], form: str = "think", draws: int = 1) -> Sitti
         condition=HEARD,
         wording=Wording(form=form),
         samples=samples,
+        put=lambda sample: sample,
         change=lambda sample: sample,
         draws=draws,
         sampling=Sampling(),

@@ -32,7 +32,7 @@ FLAGS = {
 }
 """Flag -> the setting that it is short for, its value in usage, its text."""
 REPLY_TOKENS = 2048
-"""Longest reply that a judge is to read, where nothing else is set: VoiceBench's own."""
+"""Longest reply in words of its own, where nothing else is set: VoiceBench's own."""
 SWITCHES = ("--json", "--overwrite")
 """Options without a value."""
 
@@ -121,10 +121,13 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
     from auscult.evaluate.exam import JUDGES
 
     values: dict[str, Any] = {"benchmark": {"name": what}}
-    rule = overrides.get("scorer")
-    if rule in JUDGES:  # a judge is paid for each condition, and reads more than an option
-        values |= {"baselines": False, "evaluate": {"max_tokens": REPLY_TOKENS}}
-    if find(what).verbatim or (rule in JUDGES and rule != "rubrics"):  # an instruction of ours would change the reply
+    rule, benchmark = overrides.get("scorer"), find(what)
+    if rule in JUDGES:  # who is paid for each condition
+        values["baselines"] = False
+    if rule in JUDGES or benchmark.spoken:  # an answer in words of its own is longer than an option
+        values["evaluate"] = {"max_tokens": REPLY_TOKENS}
+    bare = benchmark.verbatim or benchmark.spoken
+    if bare or (rule in JUDGES and rule != "rubrics"):  # an instruction of ours would change the reply
         values["wording"] = {"form": "label", "instruction": False}
     if "server.url" in overrides and "server.model" not in overrides:
         values["server"] = {"model": "auto"}

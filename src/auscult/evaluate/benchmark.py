@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -59,7 +59,8 @@ class Benchmark(ABC):
     verbatim: ClassVar[bool] = False
     """Whether the rule judges every letter of an answer: then no wrapping is peeled off, and no other rule fits."""
     spoken: ClassVar[bool] = False
-    """Whether a recording says its question: then who is to be judged hears it, and is not shown it in writing."""
+    """Whether recordings say its questions, and the official script adds nothing: then `auscult eval` says nothing of
+    ours around them either."""
     size: ClassVar[int | None] = None
     """How many questions it has; None when that depends on the file."""
     versions: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -78,6 +79,10 @@ class Benchmark(ABC):
     def judged(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
         """`sample`, of a row that a judge scores: it may have no options, or no answer."""
         return self.sample(row, where, name)
+
+    def put(self, sample: Sample) -> Sample:
+        """A question as it is asked: without what is not shown to who is examined."""
+        return sample
 
     def id_of(self, row: Mapping[str, Any], number: int) -> str | None:
         """The id of a row of the gold or of predictions; None when it has none."""
@@ -182,6 +187,13 @@ def asked(
         group=group,
         tags={key: str(value) for key, value in told.items() if value not in (None, "")},
     )
+
+
+def unwritten(sample: Sample) -> Sample:
+    """The sample without the text of its last turn and its options, where there is a recording that says them."""
+    *before, last = sample.turns
+    media = tuple(part for part in last.content if not isinstance(part, str))
+    return replace(sample, turns=(*before, replace(last, content=media)), choices=()) if media else sample
 
 
 def stem(path: object) -> str | None:

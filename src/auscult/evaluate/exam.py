@@ -14,7 +14,8 @@ the rule was put to under `answer_prediction`, so scoring either of them gives t
 
 Where a judge scores (`open`, `binary`, `reference`, `rubrics`), nothing is scored here: every reply is written beside
 the gold row that it answers, and `auscult score` puts that file to the judge. A question without a reply keeps its row.
-Of a benchmark whose recordings say the question (VoiceBench) it is then heard and not shown.
+
+What is asked is `Benchmark.put`: of VoiceBench the recording alone, which says the question and its options.
 
 A row of the journal is found by the hash of all that its answer depends on, so whoever is killed goes on, and another
 model's answers are never taken. A question that fails (a clip that cannot be read, a server that gives up) is a row
@@ -126,6 +127,7 @@ class Exam:
                     condition=condition,
                     wording=replace(self.wording, prompt=prompt),
                     samples=samples,
+                    put=self.benchmark.put,
                     change=change,
                     draws=self.votes if condition == HEARD else 1,
                     sampling=self.evaluate.sampling,
@@ -216,13 +218,6 @@ def published(benchmark: Benchmark) -> dict[str, dict[str, Any]]:
     }
 
 
-def unwritten(sample: Sample) -> Sample:
-    """The sample without the text of its last turn, where there is a recording that says it."""
-    *before, last = sample.turns
-    media = tuple(part for part in last.content if not isinstance(part, str))
-    return replace(sample, turns=(*before, replace(last, content=media))) if media else sample
-
-
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The reply to a question that counts."""
@@ -258,7 +253,9 @@ class Sitting:
     wording: Wording
     """How the questions are put."""
     samples: Sequence[Sample]
-    """The questions with their own media."""
+    """The questions with their own media, and with all that a rule wants to know of them."""
+    put: Callable[[Sample], Sample]
+    """Leaves out of a question what is not shown."""
     change: Callable[[Sample], Sample]
     """Gives a question the condition's media, when it is asked: silence for all of them would fill the memory."""
     draws: int
@@ -272,8 +269,13 @@ class Sitting:
     verbatim: bool = False
     """Whether answers are read as they were written."""
 
+    def asked(self, sample: Sample) -> Sample:
+        """A question as it is asked, under this condition."""
+        return self.put(self.change(sample))
+
     def key(self, sample: Sample, draw: int) -> str:
         """Hash of all that an answer depends on."""
+        sample = self.put(sample)
         wording = {**asdict(self.wording), "prompt": template(self.prompt)}
         shared = [self.who, self.condition, wording, asdict(self.sampling), self.seed]
         turns = [[turn.role, [_named(part) for part in turn.content]] for turn in sample.turns]

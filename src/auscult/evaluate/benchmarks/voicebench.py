@@ -12,6 +12,10 @@ Its judge, gpt-4o-mini, is asked three times at temperature 0.5 and top_p 0.95, 
 majority: here `--raters 3 --judge.extra '{temperature: 0.5, top_p: 0.95}'`. Options of multiple choice are read from
 the prompt where it lists them; else the letters A to D are the options.
 
+Who is examined is given the recording alone, whatever the subset: main.py hands `item['audio']` to a model's
+`generate_audio`, and nothing in writing. So `auscult eval` shows neither question nor options where a row names its
+recording (`audio`); a row without one is asked in writing, and counted.
+
 `ifeval` is a benchmark of its own here. Not there: bbh, advbench and mtbench, which have rules of their own.
 """
 
@@ -21,19 +25,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from auscult.core.errors import DataError
 from auscult.core.types import Sample
 from auscult.data import rows
 from auscult.data.sources import mcq
 from auscult.evaluate import benchmark
-from auscult.evaluate.benchmark import Breakdown, asked, text
+from auscult.evaluate.benchmark import Breakdown, asked, text, unwritten
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(benchmark.Benchmark):
     """Rows of openbookqa or mmsu as JSON lines."""
+
+    modality: Literal["audio", "text", "both"] = "audio"
+    """What of a question is given: its recording, its text, which are VoiceBench's own two ways, or both, which is not
+    VoiceBench."""
 
     title: ClassVar[str] = "VoiceBench"
     source: ClassVar[str] = "https://github.com/MatthewCYM/VoiceBench"
@@ -48,6 +56,10 @@ class Benchmark(benchmark.Benchmark):
     )
     gold_keys: ClassVar[tuple[str, ...]] = ("prompt", "reference")
     breakdowns: ClassVar[tuple[Breakdown, ...]] = (Breakdown("Domain-wise", "domain"),)
+
+    def put(self, sample: Sample) -> Sample:
+        """The recording alone, where that is the modality and there is one."""
+        return unwritten(sample) if self.modality == "audio" else sample
 
     def id_of(self, row: Mapping[str, Any], number: int) -> str | None:
         """The `id`, else the place in the file."""
@@ -76,6 +88,7 @@ class Benchmark(benchmark.Benchmark):
         else:
             question, choices = text(row, "prompt", where), ()
         audio = row.get("audio")
-        media = [rows.audio(audio, where, self.folder())] if isinstance(audio, str) else []
+        heard = isinstance(audio, str) and self.modality != "text"
+        media = [rows.audio(audio, where, self.folder())] if heard else []
         tags = {"domain": row.get("domain") or row.get("subject")}
         return asked(name, media, question, choices, answer, name, tags)
