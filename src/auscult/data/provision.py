@@ -1,0 +1,25 @@
+"""What a provision is: how the files that a recipe's data are read from come to be there, fetched or made.
+
+A provision is a folder that is whole or not there, so the same command skips what is finished."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Tell = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Is told what is done, how much of how much, and figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provision(ABC):
+    """Options of a provision. Subclasses are named `Provision` too, one a file in `data/provisions/`."""
+
+    folder: str
+    """Folder that holds the files; what is whole in it is left as it is."""
+
+    @abstractmethod
+    def provide(self, tell: Tell) -> str:
+        """Puts into the folder what is not there yet; says what is there, in a sentence. Raises AuscultError."""
