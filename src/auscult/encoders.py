@@ -41,8 +41,8 @@ from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
 from auscult.media.audio import decode
 from auscult.models.mae import MaeConfig, MaskedAutoencoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
-from auscult.pipeline import Say, Tell, clock, device
 from auscult.recipe import Pretraining
+from auscult.session import Say, Tell, clock, device
 from auscult.train import masked, probing
 from auscult.train.processes import join, leave
 
@@ -56,6 +56,15 @@ PROBES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": pr
 def run(recipe: Pretraining, out: Path, command: str, tell: Tell, *, say: Say, overwrite: bool) -> dict[str, Any]:
     """Pretrains and probes whatever is not done yet; the figures of the finished run, for process 0 alone."""
     torch.use_deterministic_algorithms(True, warn_only=True)
+    found = pretrained(recipe, out, command, tell, say=say, overwrite=overwrite)
+    leave()
+    return found
+
+
+def pretrained(
+    recipe: Pretraining, out: Path, command: str, tell: Tell, *, say: Say, overwrite: bool = False
+) -> dict[str, Any]:
+    """`run`, for one that goes on to something else."""
     where, who = device(recipe.device), join()
     recordings = _recordings(recipe)
     clips = None if recipe.probe is None else labelled(Path(recipe.probe), recipe.ignore)
@@ -85,7 +94,6 @@ def run(recipe: Pretraining, out: Path, command: str, tell: Tell, *, say: Say, o
                     write_json(out / "results_probe.json", probe(out / "encoder", clips, recipe.seed, where, tell))
                 clock(out / "environment.json", time.perf_counter() - began)
                 opened.finish()
-    leave()
     if who.rank:
         return {}
     found = json.loads((out / "results_probe.json").read_text()) if recipe.probe is not None else None

@@ -52,11 +52,12 @@ from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import messages
-from auscult.pipeline import Say, Tell, check_model, clock, device
+from auscult.pipeline import check_model
 from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rewards.judging.prompt import read_prompt
 from auscult.rollouts.local import LocalEngine
+from auscult.session import Say, Tell, clock, device
 from auscult.showcase import FILE as SHOWCASE
 from auscult.showcase import Shown, write_showcase
 

@@ -17,12 +17,11 @@ and share the training and the held-out samples; process 0 writes.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,6 +54,7 @@ from auscult.rewards.rubric import Rubric, flat_parts
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.server import ServerEngine
+from auscult.session import Say, Tell, clock, device
 from auscult.showcase import Shown, write_showcase
 from auscult.train import checkpoint, loop, rest
 from auscult.train.algorithm import Algorithm
@@ -62,10 +62,6 @@ from auscult.train.algorithms.rest import Algorithm as Rest
 from auscult.train.processes import Together, join, leave
 from auscult.train.rest import Heldout, SelfTraining
 
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Told what is being done, how far it is, of how much, and the latest figures."""
-Say = Callable[[str], None]
-"""Told a sentence for whoever waits."""
 VOCABULARY_SAMPLES = 512
 """Samples whose texts a new tokenizer is learnt from."""
 
@@ -92,13 +88,6 @@ def rolling(recipe: Recipe, folder: Path, listener: Listener) -> Engine:
     if recipe.server is None:
         return local(recipe, listener)
     return ServerEngine(listener, recipe.server, folder)
-
-
-def device(name: str) -> torch.device:
-    """The device called `name`."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is cuda, but torch sees no GPU here; set --device cpu, or install torch with CUDA")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def run(
@@ -380,12 +369,6 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
         (score,) = rubric.score(prompt.sample, [rollout])
         shown.append(Shown(prompt.sample, prompt.text, rollout.text, rollout.parsed, score.parts, score.total))
     write_showcase(out, shown)
-
-
-def clock(path: Path, seconds: float) -> None:
-    """Adds the time that this process took to what earlier ones took, but for those that were killed outright."""
-    environment = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, {**environment, "seconds": environment.get("seconds", 0.0) + seconds})
 
 
 def export(recipe: Recipe, model: str, out: Path, *, overwrite: bool = False) -> None:
