@@ -49,6 +49,15 @@ def test_a_clip_may_have_several_labels_or_none():
     assert torch.equal(found > 0, several.bool())
 
 
+def test_a_label_is_learnt_as_by_itself_however_many_there_are():
+    vectors, classes = blobs(1.0)
+    test = blobs(1.0, seed=1)[0]
+    many = torch.cat([classes, torch.zeros(60, 40)], dim=1)
+    found = linear(vectors, many, test, several=True)
+    torch.testing.assert_close(found[:, :1], linear(vectors, classes[:, :1], test, several=True), atol=1e-4, rtol=0)
+    assert (found[:, 3:] == -torch.inf).all()  # nothing was learnt of these, so that their order is nobody's merit
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6))
 def test_average_precision_is_the_worst_of_all_orders_of_equals(rows):

@@ -1,0 +1,167 @@
+"""The probe of a frame set's labels, on written TFRecords whose labels can, or cannot, be heard."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from auscult.cli import main
+from auscult.core.errors import DataError
+from auscult.core.seeds import rng
+from auscult.data import tfrecord
+from auscult.data.audioset import Clip, encode
+from auscult.data.convert import convert
+from auscult.data.frames import About, FrameSet, writing
+from auscult.models.mae import MaeConfig, MaskedAutoencoder
+from auscult.train import frame_probe
+from auscult.train.frame_probe import brief, divide, probe_frames
+from auscult.train.probing import mean_average_precision, mean_average_precisions
+
+NAMES = "index,mid,display_name\n" + "".join(f"{n},/m/{n},name {n}\n" for n in range(527))
+CPU = torch.device("cpu")
+HEARD = (0, 17, 300, 526)
+"""The labels that clips have."""
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+def written(folder: Path, part: str, count: int, *, planted: bool = True, first: int = 0) -> FrameSet:
+    """TFRecords of `count` videos converted: each has one or two labels, which its frames tell where `planted`."""
+    directions = rng(0, "directions").normal(0, 25, (len(HEARD), 128))
+    records = []
+    for number in range(first, first + count):
+        draw = rng(number, "video")
+        chosen = draw.choice(len(HEARD), size=draw.integers(1, 3), replace=False)
+        told = chosen if planted else rng(number, "other").choice(len(HEARD), size=1)
+        rows = 128 + directions[told].sum(0) + draw.normal(0, 20, (int(draw.integers(2, 11)), 128))
+        labels = tuple(HEARD[place] for place in chosen)
+        records.append(encode(Clip(f"vid{number:08d}", 0.0, 10.0, labels, rows.clip(0, 255).astype(np.uint8))))
+    (folder / part).mkdir(parents=True)
+    (folder / "class_labels_indices.csv").write_text(NAMES)
+    tfrecord.write(folder / part / "00.tfrecord", records)
+    convert(folder, folder / "sets", only=[part])
+    return FrameSet.open(folder / "sets" / part)
+
+
+@pytest.fixture(scope="module")
+def model() -> MaskedAutoencoder:
+    torch.manual_seed(0)
+    small = {"width": 32, "layers": 1, "heads": 2, "decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2}
+    return MaskedAutoencoder(MaeConfig(**small))
+
+
+def test_labels_that_are_heard_are_found_and_others_are_not(tmp_path: Path, model: MaskedAutoencoder):
+    train, test = written(tmp_path / "a", "train", 120), written(tmp_path / "b", "eval", 60, first=500)
+    found = probe_frames(model, divide(train, test, 0), 0, CPU, quiet)
+    assert found["clips"] == {"learnt": 120, "asked": 60}
+    assert found["labels"] == {"all": 527, "asked": 4}
+    for probe in ("linear", "knn"):
+        for source in ("pretrained", "random", "features"):
+            assert found[probe][source]["map"] > 0.9, (probe, source)
+        low, high = found[probe]["features"]["interval"]
+        assert low <= found[probe]["features"]["map"] <= high
+    deaf = (
+        written(tmp_path / "c", "train", 120, planted=False),
+        written(tmp_path / "d", "eval", 60, planted=False, first=500),
+    )
+    found = probe_frames(model, divide(*deaf, 0), 0, CPU, quiet)
+    assert found["linear"]["pretrained"]["map"] < found["chance"] + 0.2
+    low, high = found["linear"]["over_random"]["interval"]
+    assert low < 0 < high
+
+
+def test_one_set_is_divided_by_recording(tmp_path: Path, model: MaskedAutoencoder):
+    with writing(tmp_path / "set", About(128, 1.0, "uint8", labels=("a", "b"))) as writer:
+        for number in range(60):  # three clips of each video, alike, whose labels nothing but the video tells
+            rows = rng(number // 3, "video").integers(0, 255, (4, 128)).astype(np.uint8)
+            writer.add(f"v{number // 3}", rows, labels=[int(rng(number // 3, "label").integers(0, 2))])
+    exam = divide(FrameSet.open(tmp_path / "set"), None, 0)
+    assert not set(exam.train.recordings) & set(exam.test.recordings)
+    assert (len(exam.train.clips), len(exam.test.clips)) == (48, 12)
+    assert brief(model, exam, CPU)["probe/knn"] < 0.9  # neighbours of the same video would tell all
+
+
+def test_what_cannot_be_asked_or_learnt_is_counted(tmp_path: Path):
+    about = About(8, 1.0, "uint8", labels=("a", "b"))
+    for name, clips in (("train", range(6)), ("test", range(4, 9))):
+        with writing(tmp_path / name, about) as writer:
+            for number in clips:
+                writer.add(f"v{number}", np.full((2, 8), number, np.uint8), labels=[] if number == 8 else [number % 2])
+    exam = divide(FrameSet.open(tmp_path / "train"), FrameSet.open(tmp_path / "test"), 0)
+    assert exam.train.recordings == [b"v0", b"v1", b"v2", b"v3"]
+    assert exam.test.recordings == [b"v4", b"v5", b"v6", b"v7"]
+    assert exam.left_out == {"without_labels": 1, "recordings_that_are_asked_about": 2}
+    assert exam.test.targets.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    with pytest.raises(DataError, match="all of its recordings are in"):
+        divide(FrameSet.open(tmp_path / "train"), FrameSet.open(tmp_path / "train"), 0)
+
+
+def test_sets_that_do_not_fit_are_refused(tmp_path: Path, model: MaskedAutoencoder):
+    for name, about in {
+        "plain": About(8, 1.0, "uint8"),
+        "other": About(8, 1.0, "uint8", labels=("b", "a")),
+        "named": About(8, 1.0, "uint8", labels=("a", "b")),
+    }.items():
+        with writing(tmp_path / name, about) as writer:
+            for number in range(10):
+                rows = np.full((2, 8), number, np.uint8)
+                writer.add(f"v{number}", rows, labels=[] if name == "plain" else [number % 2])
+    plain, other, named = (FrameSet.open(tmp_path / name) for name in ("plain", "other", "named"))
+    with pytest.raises(DataError, match="no clip has labels"):
+        divide(plain, None, 0)
+    with pytest.raises(DataError, match="other names for labels"):
+        divide(named, other, 0)
+    with pytest.raises(DataError, match="8 features, and the encoder hears 128"):
+        probe_frames(model, divide(named, None, 0), 0, CPU, quiet)
+
+
+def test_a_vector_does_not_depend_on_the_batch(tmp_path: Path):
+    config = MaeConfig(features=8, patch_rows=4, patch_features=4, width=16, layers=2, heads=2, decoder_width=8,
+                       decoder_layers=1, decoder_heads=2)  # fmt: skip
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(config)
+    model.encoder.mean.fill_(3.0)
+    with writing(tmp_path / "set", About(8, 1.0, "float32", labels=("a",))) as writer:
+        for number, length in enumerate((9, 1, 30, 4, 17, 8)):
+            writer.add(f"v{number}", rng(number).normal(2, 1, (length, 8)).astype(np.float32), labels=[0])
+    frames = FrameSet.open(tmp_path / "set")
+    side = frame_probe.Side(frames, np.arange(6), 1)
+    found = frame_probe._vectors({"pretrained": model.encoder}, side, CPU, quiet)
+    for clip in range(6):
+        rows = torch.from_numpy(frames.values(clip))[None]
+        alone = model.encoder.hear(rows, torch.tensor([rows.shape[1]]))[0][0].mean(0)
+        torch.testing.assert_close(found["pretrained"][clip], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found["features"][clip], rows[0].mean(0), atol=1e-5, rtol=1e-5)
+
+
+def test_several_choices_of_clips_at_once_are_each_by_itself():
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.randint(5, (40, 6), generator=draw).float()
+    truth = (torch.rand(40, 6, generator=draw) < 0.2).float()
+    truth[:, 5] = 0
+    truth[1:, 4] = 0  # a label that is lost with one clip
+    kept = torch.rand(8, 40, generator=draw) < 0.7
+    found = mean_average_precisions(scores, truth, kept)
+    for choice, value in zip(kept, found.tolist(), strict=True):
+        assert value == pytest.approx(mean_average_precision(scores[choice], truth[choice]))
+
+
+def test_from_the_command_line(tmp_path: Path, model: MaskedAutoencoder, capsys: pytest.CaptureFixture[str]):
+    written(tmp_path / "a", "bal_train", 80)
+    written(tmp_path / "b", "eval", 40, first=500)
+    model.save_pretrained(tmp_path / "encoder")
+    words = ["probe", str(tmp_path / "encoder"), str(tmp_path / "a/sets/bal_train")]
+    assert main([*words, "--test", str(tmp_path / "b/sets/eval"), "--json", "--out", str(tmp_path / "told.json")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((tmp_path / "told.json").read_text())
+    assert told["asked_on"].endswith("eval")
+    assert main(words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Learnt on 64 clips, asked about 16 (20% of its recordings), 4 of 527 labels" in said
+    assert "The mean frame" in said
+    assert main([*words[:2], str(tmp_path), "--test", str(tmp_path / "b/sets/eval")]) == 2
+    assert "--test goes with a frame set" in capsys.readouterr().err
