@@ -33,7 +33,7 @@ def run(command: str, arguments: list[str]) -> int:
     )
     parser.add_argument("--out", metavar="FILE", help="where the figures go as JSON (default: nowhere)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="where (default: auto)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random encoder beside it (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random encoders beside it (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if parser.helped(arguments):
         return 0
@@ -92,7 +92,7 @@ def show_labels(found: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     table = Table("mAP", "linear", "nearest neighbours", box=box.SIMPLE_HEAD, pad_edge=False)
-    names = {"pretrained": "This encoder", "random": "A random one of its shape", "features": "The mean frame"}
+    names = {"pretrained": "This encoder", "random": "Random ones of its shape", "features": "The mean frame"}
     for source, title in names.items():
         rows = [found[probe][source] for probe in ("linear", "knn")]
         table.add_row(title, *(f"{row['map']:.4f}{_reach(row['interval'], '.4f')}" for row in rows))

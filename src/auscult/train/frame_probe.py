@@ -1,5 +1,5 @@
 """What an encoder knows of the labels of a frame set, such as AudioSet's 527: mAP of a linear layer and of the nearest
-neighbours (`probing`), beside a random encoder of its shape and the mean frame.
+neighbours (`probing`), beside random encoders of its shape and the mean frame.
 
 Learnt on one frame set and asked on another, or on a fifth of the recordings of the one that is given; a clip's id
 names its recording, in AudioSet its video. What is not labelled is not known to be silent: a clip without labels is
@@ -39,6 +39,8 @@ GROUPS = 30
 """Of recordings, one of which a jackknife leaves out at a time."""
 STUDENT = 2.045
 """97.5 % of Student's t with GROUPS - 1 degrees of freedom lies below."""
+RANDOM = 3
+"""Random encoders, whose mAPs are averaged: what one knows depends on its seed."""
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
 """Is told what is done, how much of how much, and figures."""
 
@@ -129,9 +131,10 @@ def _labels(train: FrameSet, test: FrameSet) -> int:
 
 
 def probe_frames(model: MaskedAutoencoder, exam: Exam, seed: int, device: torch.device, tell: Tell) -> dict[str, Any]:
-    """mAP with intervals of what the encoder, a random one of its shape and the mean frame know, and the paired
+    """mAP with intervals of what the encoder, random ones of its shape and the mean frame know, and the paired
     differences. Raises DataError where the frames are not what the encoder hears."""
-    encoders = {"pretrained": model.encoder, "random": probing.untrained(model, seed).encoder}
+    strangers = [probing.untrained(model, derive(seed, "probe", "random", number)) for number in range(RANDOM)]
+    encoders = {"pretrained": model.encoder} | {f"random {at}": encoder for at, encoder in enumerate(strangers)}
     encoders = {name: encoder.to(device).eval() for name, encoder in encoders.items()}
     clips = len(exam.train.clips) + len(exam.test.clips)
     train = _vectors(encoders, exam.train, device, lambda done: tell("probe", done, clips, {}))
@@ -145,6 +148,7 @@ def probe_frames(model: MaskedAutoencoder, exam: Exam, seed: int, device: torch.
         "clips": {"learnt": len(exam.train.clips), "asked": len(exam.test.clips)},
         "left_out": dict(exam.left_out),
         "labels": {"all": exam.train.labels, "asked": int(truth.any(0).sum())},
+        "random_encoders": RANDOM,
         "chance": truth.mean(0)[truth.any(0)].mean().item(),
     } | {
         name: _compared(
@@ -190,6 +194,8 @@ def _kept(side: Side, seed: int) -> Tensor:
 
 def _compared(found: Mapping[str, Tensor]) -> dict[str, Any]:
     """mAP with intervals, and what the first has over the others, from the mAPs of `_kept`."""
+    random = [values for source, values in found.items() if source.startswith("random")]
+    found = {"pretrained": found["pretrained"], "random": torch.stack(random).mean(0), "features": found["features"]}
     told: dict[str, Any] = {}
     for source, values in found.items():
         interval = _interval(values)
@@ -229,7 +235,7 @@ def _vectors(
     found["features"] = torch.zeros(len(side.clips), first.config.features, device=device)
     done = 0
     for places in _batches(np.diff(side.frames.offsets)[side.clips]):
-        rows, lengths = _rows(side.frames, side.clips[places], first.mean.cpu())
+        rows, lengths = _rows(side.frames, side.clips[places])
         rows, lengths, at = rows.to(device), lengths.to(device), torch.from_numpy(places).to(device)
         inside = torch.arange(rows.shape[1], device=device) < lengths[:, None]
         found["features"][at] = (rows * inside[..., None]).sum(1) / lengths[:, None]
@@ -253,11 +259,9 @@ def _batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         first += size
 
 
-def _rows(frames: FrameSet, clips: NDArray[np.int64], mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Values [B, T, F] of clips and their lengths [B]; past a clip's end is the mean, as in its last patch."""
+def _rows(frames: FrameSet, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Values [B, T, F] of clips and their lengths [B]; past a clip's end its last row is repeated."""
     lengths = np.diff(frames.offsets)[clips]
-    inside = np.arange(int(lengths.max()))
-    places = frames.offsets[clips][:, None] + np.minimum(inside, lengths[:, None] - 1)
-    rows = torch.from_numpy(frames.convert(frames.frames[places]))
-    past = torch.from_numpy(inside >= lengths[:, None])
-    return torch.where(past[..., None], mean, rows), torch.from_numpy(lengths)
+    inside = np.minimum(np.arange(int(lengths.max())), lengths[:, None] - 1)
+    rows = frames.frames[frames.offsets[clips][:, None] + inside]
+    return torch.from_numpy(frames.convert(rows)), torch.from_numpy(lengths)

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auscult.core.seeds import derive
-from auscult.models.mae import MaeConfig, MaskedAutoencoder
+from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder
 
 PENALTY = 0.01
 """Of the mean squared weight's sum, beside the mean loss of a clip; vectors are standardised."""
@@ -36,15 +35,15 @@ ASKED = 4096
 """Test vectors that are compared with all training vectors at once."""
 
 
-def untrained(model: MaskedAutoencoder, seed: int) -> MaskedAutoencoder:
-    """Random weights in the shape of `model`, with its mean and deviation of the features: the difference between what
-    the two know is what pretraining taught."""
+def untrained(model: MaskedAutoencoder, seed: int) -> PatchEncoder:
+    """An encoder of the shape of `model` with random weights, which knows mean and deviation of the features: what the
+    two know apart is what pretraining taught."""
     with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "probe", "random"))
-        random = MaskedAutoencoder(cast(MaeConfig, model.config))
-    random.encoder.mean.copy_(model.encoder.mean)
-    random.encoder.deviation.copy_(model.encoder.deviation)
-    return random
+        torch.manual_seed(seed)
+        encoder = MaskedAutoencoder(cast(MaeConfig, model.config)).encoder
+    encoder.mean.copy_(model.encoder.mean)
+    encoder.deviation.copy_(model.encoder.deviation)
+    return encoder
 
 
 def linear(train: Tensor, targets: Tensor, test: Tensor, *, several: bool = False) -> Tensor:
