@@ -1,5 +1,6 @@
 """Recipes, and how their stages are wired: each one reads what the one before it left in the run folder.
 
+    pretrain/                    the encoder, where the recipe pretrains one: a run folder of its own (`encoders.py`)
     model/                       the listener that the run begins with
     sft/ rest/ grpo/             one run folder a stage: metrics, rollouts, checkpoints, the trained model/, and `done`
     samples_LABEL*.jsonl         every held-out row after `start` and each stage (of `model`, where there is no stage);
@@ -10,12 +11,13 @@
     report.html, done
 
 A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing
-depends on whether a run was stopped. Several processes (`torchrun`, `accelerate launch`) go through all of it together
+depends on whether a run was stopped, or its stages were asked for one by one (`stage`). Several processes (`torchrun`, `accelerate launch`) go through all of it together
 and share the training and the held-out samples; process 0 writes.
 """
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import shutil
@@ -30,6 +32,7 @@ from typing import Any
 
 import torch
 
+from auscult import encoders
 from auscult.core.config import to_dict
 from auscult.core.errors import ConfigError, DataError
 from auscult.core.forms import form
@@ -91,21 +94,35 @@ def rolling(recipe: Recipe, folder: Path, listener: Listener) -> Engine:
 
 
 def run(
-    recipe: Recipe, out: Path, command: str, tell: Tell, *, say: Say = lambda _: None, overwrite: bool = False
+    recipe: Recipe,
+    out: Path,
+    command: str,
+    tell: Tell,
+    *,
+    say: Say = lambda _: None,
+    overwrite: bool = False,
+    stage: str | None = None,
 ) -> dict[str, Any]:
-    """Runs what is left of the recipe in the folder `out`; the figures of the finished run, for process 0 alone."""
+    """Runs what is left of the recipe in the folder `out`, or of one stage of it alone; the figures of the finished
+    run, or what the stage made, for process 0 alone."""
     torch.use_deterministic_algorithms(True, warn_only=True)
+    _refuse_odd(recipe, stage)
     who = join()
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
     heard: Tell = tell if who.rank == 0 else lambda *_: None
     with telling(heard):
+        if recipe.prepare is not None:
+            provided = who.first(partial(recipe.prepare.provide, heard))
+            if stage == "prepare":
+                leave()
+                return {"stage": stage, "made": provided} if who.rank == 0 else {}
         work = _Work.of(recipe, heard)  # what cannot be begun leaves no folder that refuses the corrected command
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
-                _stages(recipe, work, opened, command, lambda *_: None, lambda _: None)
+                _stages(recipe, work, opened, command, heard, lambda _: None, stage)
             leave()
             return {}
         if opened.finished:
@@ -117,13 +134,38 @@ def run(
                 write_json(out / "leaks.json", work.found.to_dict())
             began = time.perf_counter()
             try:
-                _stages(recipe, work, opened, command, tell, say)
+                made = _stages(recipe, work, opened, command, tell, say, stage)
             finally:
                 clock(out / "environment.json", time.perf_counter() - began)
+            if made is not None:
+                leave()
+                return {"stage": stage, "made": str(made)}
             write_page(out)
             opened.finish()
     leave()
     return summary(out)
+
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """What a run consists of, in order."""
+    first = {"prepare": recipe.prepare, "pretrain": recipe.pretrain}
+    return [*(name for name, section in first.items() if section is not None), *recipe.stages, "evaluate"]
+
+
+def _refuse_odd(recipe: Recipe, stage: str | None) -> None:
+    """Refuses a stage that the recipe has not, and a pretrained encoder that nothing would be grafted with."""
+    stages, of = stages_of(recipe), f"recipe {recipe.name}"
+    if stage is not None and stage not in stages:
+        near = difflib.get_close_matches(stage, stages, n=1)
+        meant = f", did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{of} has no stage {stage!r}{meant}; it has {', '.join(stages)}")
+    if recipe.pretrain is None:
+        return
+    if not hasattr(recipe.model, "encoder"):
+        raise ConfigError(f"{of} pretrains an encoder, which only model.family graft takes; add --pretrain null")
+    given = next((name for name in ("path", "encoder") if getattr(recipe.model, name)), None)
+    if given is not None:
+        raise ConfigError(f"{of} pretrains an encoder, but model.{given} brings one; leave it out or add --pretrain null")
 
 
 @dataclass(frozen=True)
@@ -189,19 +231,44 @@ def check_model(path: str) -> None:
         raise ConfigError(f"{path} is a run folder, no model; {there}")
 
 
-def _stages(recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell, say: Say) -> None:
+def _stages(
+    recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell, say: Say, only: str | None
+) -> Path | None:
+    """Runs all stages to their ends, or `only` one of them: then what it made is handed back."""
     out, train, held = opened.path, work.train, work.held
-    model = out / "model"
+    encoder, model = out / "pretrain" / "encoder", out / "model"
+    if recipe.pretrain is not None and _due("pretrain", only, encoder):
+        if not join().first((out / "pretrain" / "done").exists):
+            alone = recipe.pretrain.alone(derive(recipe.seed, "pretrain"), recipe.device)
+            encoders.pretrained(alone, out / "pretrain", command, tell, say=say)
+        if only is not None:
+            return encoder
     join().first(lambda: _begin(recipe, train, model))
     labels = labels_of(recipe)
-    _evaluated(recipe, labels[0], model, held, out, tell)
+    if only in (None, "evaluate"):
+        _evaluated(recipe, labels[0], model, held, out, tell)
     for name, algorithm in recipe.stages.items():
-        model = _trained(recipe, name, algorithm, model, train, held, out, command, tell, say)
-        _evaluated(recipe, name, model, held, out, tell)
+        if _due(name, only, out / name / "model"):
+            model = _trained(recipe, name, algorithm, model, train, held, out, command, tell, say)
+            if only is not None:
+                return model
+        model = out / name / "model"
+        if only in (None, "evaluate"):
+            _evaluated(recipe, name, model, held, out, tell)
     if join().rank == 0 and not (out / "results_comparison.json").exists():
         write_json(out / "results_comparison.json", compare(out, labels, recipe.seed))
     if not join().first((out / "rollouts" / "showcase.jsonl").exists):
         showcase(recipe, model, held, out)
+    return None
+
+
+def _due(stage: str, only: str | None, made: Path) -> bool:
+    """Whether a stage is to run now. Raises ConfigError where it is not, and has not `made` what later ones need."""
+    if only in (None, stage):
+        return True
+    if not join().first(made.exists):
+        raise ConfigError(f"stage {only} needs {made}, which is not there; run stage {stage} first")
+    return False
 
 
 def labels_of(recipe: Recipe) -> list[str]:
@@ -225,7 +292,8 @@ def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
                 *(shape.render(a, sample.thought, choices=sample.choices) for a in sample.answers[:1]),
             )
         ]
-        listener = recipe.model.build(texts, shape.tags(), recipe.wording, derive(recipe.seed, "weights"))
+        ears = {} if recipe.pretrain is None else {"encoder": str(model.parent / "pretrain" / "encoder")}
+        listener = replace(recipe.model, **ears).build(texts, shape.tags(), recipe.wording, derive(recipe.seed, "weights"))
     _written(model, listener.save)
 
 
@@ -387,6 +455,8 @@ def only(recipe: Recipe, stage: str | None) -> Recipe:
         raise ConfigError(f"recipe {recipe.name} has no stage {stage}; it has {', '.join(recipe.stages) or 'none'}")
     if recipe.model.path is None and stage != "sft":
         raise ConfigError("name the model to begin with: --model DIR, for example runs/quickstart/sft/model")
+    if stage != "sft" or recipe.model.path is not None or getattr(recipe.model, "encoder", None) is not None:
+        recipe = replace(recipe, pretrain=None)  # there are ears already
     return replace(recipe, **{name: algorithm if name == stage else None for name, algorithm in recipe.stages.items()})
 
 
@@ -401,7 +471,7 @@ def shown(recipe: Recipe, samples: Sequence[Sample], count: int) -> list[str]:
     with TemporaryDirectory() as aside:
         model = Path(aside) / "model"
         if recipe.model.path is None:
-            _begin(recipe, Listed(tuple(samples)), model)
+            _begin(replace(recipe, pretrain=None), Listed(tuple(samples)), model)
         listener = load(recipe, recipe.model.path or model)
         lines: list[str] = []
         for sample in samples[:count]:

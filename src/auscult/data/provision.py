@@ -5,12 +5,9 @@ A provision is a folder that is whole or not there, so the same command skips wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Is told what is done, how much of how much, and figures."""
+from auscult.data.waiting import Tell
 
 
 @dataclass(frozen=True, kw_only=True)

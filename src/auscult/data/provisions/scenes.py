@@ -42,6 +42,7 @@ from auscult.data import provision, tfrecord
 from auscult.data.audioset import FEATURES, SCALE, SHIFT, Clip, encode
 from auscult.data.convert import LABELS_FILE, convert
 from auscult.data.sources.scenes import PITCHES, Event, Kind, Scene, render
+from auscult.data.waiting import Tell
 
 SECONDS = 10
 """Length of a clip."""
@@ -92,7 +93,7 @@ class Provision(provision.Provision):
     def __post_init__(self) -> None:
         at_least({name: (getattr(self, name), 1) for name in ("train", "val", "test")})
 
-    def provide(self, tell: provision.Tell) -> str:
+    def provide(self, tell: Tell) -> str:
         """Writes the folder. Raises DataError for one that holds something else."""
         path = Path(self.folder)
         made = {"version": VERSION, **{name: value for name, value in asdict(self).items() if name != "folder"}}
@@ -104,7 +105,7 @@ class Provision(provision.Provision):
                 write_json(aside / "about.json", made)
         return f"scenes: {self.train:,} clips to train on, {self.val:,} to validate, {self.test:,} to test, in {path}"
 
-    def _write(self, path: Path, tell: provision.Tell) -> None:
+    def _write(self, path: Path, tell: Tell) -> None:
         clips = {
             split: [Written.of(self.seed, split, number) for number in range(getattr(self, split))] for split in SPLITS
         }
