@@ -38,15 +38,14 @@ from auscult.core.errors import ConfigError, DataError
 from auscult.core.forms import form
 from auscult.core.runs import Run, atomic_folder, read_jsonl, write_json
 from auscult.core.seeds import derive
-from auscult.core.types import Outcome, Sample, Sampling
+from auscult.core.types import Sample, Sampling
 from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, order
 from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
 from auscult.data.waiting import telling
 from auscult.evaluate import published
-from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import answer, evaluate, listed
-from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
+from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.listener import Listener
@@ -165,7 +164,9 @@ def _refuse_odd(recipe: Recipe, stage: str | None) -> None:
         raise ConfigError(f"{of} pretrains an encoder, which only model.family graft takes; add --pretrain null")
     given = next((name for name in ("path", "encoder") if getattr(recipe.model, name)), None)
     if given is not None:
-        raise ConfigError(f"{of} pretrains an encoder, but model.{given} brings one; leave it out or add --pretrain null")
+        raise ConfigError(
+            f"{of} pretrains an encoder, but model.{given} brings one; leave it out or add --pretrain null"
+        )
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def _stages(
     join().first(lambda: _begin(recipe, train, model))
     labels = labels_of(recipe)
     if only in (None, "evaluate"):
-        _evaluated(recipe, labels[0], model, held, out, tell)
+        _evaluated(recipe, labels[0], model, held, train, out, tell)
     for name, algorithm in recipe.stages.items():
         if _due(name, only, out / name / "model"):
             model = _trained(recipe, name, algorithm, model, train, held, out, command, tell, say)
@@ -254,9 +255,9 @@ def _stages(
                 return model
         model = out / name / "model"
         if only in (None, "evaluate"):
-            _evaluated(recipe, name, model, held, out, tell)
+            _evaluated(recipe, name, model, held, train, out, tell)
     if join().rank == 0 and not (out / "results_comparison.json").exists():
-        write_json(out / "results_comparison.json", compare(out, labels, recipe.seed))
+        write_json(out / "results_comparison.json", compare(recipe, out))
     if not join().first((out / "rollouts" / "showcase.jsonl").exists):
         showcase(recipe, model, held, out)
     return None
@@ -293,7 +294,9 @@ def _begin(recipe: Recipe, train: Samples, model: Path) -> None:
             )
         ]
         ears = {} if recipe.pretrain is None else {"encoder": str(model.parent / "pretrain" / "encoder")}
-        listener = replace(recipe.model, **ears).build(texts, shape.tags(), recipe.wording, derive(recipe.seed, "weights"))
+        listener = replace(recipe.model, **ears).build(
+            texts, shape.tags(), recipe.wording, derive(recipe.seed, "weights")
+        )
     _written(model, listener.save)
 
 
@@ -327,6 +330,7 @@ def _trained(
                 samples=train,
                 seed=derive(recipe.seed, name),
                 check=partial(_check, recipe, held),
+                figure=metric(recipe.evaluate.metric).figure,
                 processes=who,
             )
             if isinstance(algorithm, Rest):
@@ -363,31 +367,37 @@ def _reached(folder: Path, algorithm: Algorithm) -> int:
 def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
     """How an iteration of self-training is compared with the one before it: all held-out samples, paired."""
 
-    who = join()
+    who, measured = join(), metric(recipe.evaluate.metric)
 
-    def ask(listener: Listener, path: Path) -> tuple[Outcome, ...]:
+    def ask(listener: Listener, path: Path) -> tuple[Any, ...]:
         if not who.first(path.exists):
-            outcomes = answer(engine(recipe, listener), listener, held, recipe.evaluate, recipe.seed)
-            who.first(lambda: write_outcomes(path, outcomes))
-        return who.first(lambda: read_outcomes(path))
+            rows = answer(engine(recipe, listener), listener, held, recipe.evaluate, recipe.seed)
+            who.first(lambda: measured.write(path, rows))
+        return who.first(lambda: measured.read(path))
 
-    def compared(before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:
+    def compared(before: Sequence[Any], after: Sequence[Any]) -> dict[str, Any]:
         seed = derive(recipe.seed, "bootstrap", "iteration")
-        return {"before": proportion(before), "after": proportion(after), **difference(before, after, seed)}
+        return {
+            "before": measured.said(before),
+            "after": measured.said(after),
+            **measured.difference(before, after, seed),
+        }
 
-    return Heldout(answer=ask, compare=compared)
+    return Heldout(answer=ask, compare=compared, figure=measured.figure)
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:
-    """Share of some held-out samples that a listener in training answers rightly."""
+    """The metric's mean over some held-out samples, of a listener in training."""
     asked = listed(Listed(tuple(held)), recipe.train.check_limit)
-    outcomes = answer(engine(recipe, listener), listener, asked, recipe.evaluate, recipe.seed)
-    return sum(outcome.correct for outcome in outcomes) / len(outcomes)
+    rows = answer(engine(recipe, listener), listener, asked, recipe.evaluate, recipe.seed)
+    return metric(recipe.evaluate.metric).mean(rows)
 
 
-def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], out: Path, tell: Tell) -> None:
+def _evaluated(
+    recipe: Recipe, label: str, model: Path, held: Sequence[Sample], train: Samples, out: Path, tell: Tell
+) -> None:
     """Writes the held-out results of a model; nothing when they are there."""
-    who = join()
+    who, measured = join(), metric(recipe.evaluate.metric)
     if who.first((out / f"results_{label}.json").exists):
         return
     listener = load(recipe, model)
@@ -398,27 +408,30 @@ def _evaluated(recipe: Recipe, label: str, model: Path, held: Sequence[Sample], 
         recipe.evaluate,
         seed=recipe.seed,
         unheard=label != "start",
+        train=(train[index] for index in range(train.size or 0)),
         tell=lambda what, done, total: tell(f"evaluate {label}: {what}", done, total, {}),
     )
     if who.rank:
         return
-    write_outcomes(out / f"samples_{label}.jsonl", found.outcomes)
-    for name, outcomes in found.unheard.items():
-        write_outcomes(out / f"samples_{label}_{name}.jsonl", outcomes)
+    measured.write(out / f"samples_{label}.jsonl", found.outcomes)
+    for name, rows in found.unheard.items():
+        measured.write(out / f"samples_{label}_{name}.jsonl", rows)
     asked = {"form": recipe.wording.form, "prompt": prompt_of(recipe.wording.prompt)}
     results = {"label": label, "order": labels_of(recipe).index(label), **asked, **found.to_dict()}
     write_json(out / f"results_{label}.json", results)
 
 
-def compare(out: Path, labels: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Each model against the one before it, and the last against itself without media; paired by row."""
+def compare(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
+    """Each model against the one before it, and the last against its baselines; paired by row."""
+    measured, labels = metric(recipe.evaluate.metric), labels_of(recipe)
     pairs = list(itertools.pairwise(labels))
-    pairs += [(f"{labels[-1]}_{name}", labels[-1]) for name in ("shuffled", "silence") if labels[-1] != "start"]
+    if labels[-1] != "start":
+        pairs += [(labels[-1] + before, labels[-1] + after) for before, after in measured.against]
     rows: list[dict[str, Any]] = []
     for before, after in pairs:
-        first, second = (read_outcomes(out / f"samples_{label}.jsonl") for label in (before, after))
-        seed_here = derive(seed, "bootstrap", before, after)
-        rows.append({"before": before, "after": after, **difference(first, second, seed_here)})
+        first, second = (measured.read(out / f"samples_{label}.jsonl") for label in (before, after))
+        seed = derive(recipe.seed, "bootstrap", before, after)
+        rows.append({"before": before, "after": after, **measured.difference(first, second, seed)})
     return rows
 
 
@@ -426,7 +439,7 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     """Sampled and scored rollouts of held-out samples, their audio beside them: what the page plays."""
     requests = [stage.request for stage in recipe.stages.values() if stage.request]
     sampling = requests[-1].sampling if requests else Sampling(max_tokens=recipe.evaluate.max_tokens)
-    rubric = Rubric.from_config(requests[-1].rewards if requests else {"choice": 1.0, "form": 0.1})
+    rubric = Rubric.from_config(requests[-1].rewards if requests else metric(recipe.evaluate.metric).rewards)
     listener = load(recipe, model)
     prompts = [listener.prompt(sample) for sample in listed(Listed(tuple(held)), recipe.evaluate.showcase)]
     rolled = engine(recipe, listener).roll(prompts, 1, sampling, derive(recipe.seed, "showcase"))

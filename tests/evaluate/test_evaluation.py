@@ -11,7 +11,8 @@ from auscult.core.errors import DataError
 from auscult.core.types import Audio, Outcome, Parsed, Rollout, Sample, Turn
 from auscult.data.source import Listed
 from auscult.evaluate.baselines import Guess, guesses, shuffled, silenced
-from auscult.evaluate.evaluation import evaluate, listed, outcome
+from auscult.evaluate.evaluation import evaluate, listed
+from auscult.evaluate.metrics.choice import outcome
 from auscult.evaluate.options import Evaluate
 from auscult.evaluate.outcomes import clusters, read_outcomes, write_outcomes
 from auscult.evaluate.results import Evaluation

@@ -1,10 +1,11 @@
 """Captions against their references: BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, as the official Java pipeline has them.
 
 A file is CSV with the columns `caption_predicted` and `caption_1`, `caption_2` ... (or `caption_reference_01` ...), or
-JSON lines with `prediction` and `references`; a column's name may be in capitals, and what is read from no column or
-key is named in the result, as a misspelt one would be. Every row counts: a row without a prediction scores 0 and is
-counted as empty, a row without a reference is refused, because no score could be computed. CIDEr-D takes its document
-frequencies from the references of the file, as published tables do; with a single row it has no weights and is None.
+JSON lines with `prediction` and `references` (`target` in samples files); a column's name may be in capitals, and what
+is read from no column or key is named in the result, as a misspelt one would be. Every row counts: a row without a
+prediction scores 0 and is counted as empty, a row without a reference is refused, because no score could be computed.
+CIDEr-D takes its document frequencies from the references of the file, as published tables do; with a single row it has
+no weights and is None.
 
 A CLAP, where one is given, listens to the recordings (`audio`) and needs no references. METEOR and SPICE are not there:
 both are Java programs with word lists of their own, and a likeness of them would be another metric.
@@ -123,8 +124,8 @@ class Scored:
 
 def score(captions: Sequence[Captioned]) -> Scored:
     """Scores all rows, at least one."""
-    candidates = _tokenized([row.prediction for row in captions])
-    written = iter(_tokenized([text for row in captions for text in row.references]))
+    candidates = tokenized([row.prediction for row in captions])
+    written = iter(tokenized([text for row in captions for text in row.references]))
     references = [[next(written) for _ in row.references] for row in captions]
     frequencies = Frequencies.of(references)
     matches = [Matches.of(one, References.of(many)) for one, many in zip(candidates, references, strict=True)]
@@ -164,7 +165,7 @@ def listened(scored: Scored, model: Clap) -> Scored:
     )
 
 
-def _tokenized(texts: Sequence[str]) -> list[tuple[str, ...]]:
+def tokenized(texts: Sequence[str]) -> list[tuple[str, ...]]:
     """The tokens of captions that stand in one file, a line each, as the official pipeline has them."""
     following = [*(f"\n{text}" for text in texts[1:]), ""]
     return [tokenize(text, after) for text, after in zip(texts, following, strict=True)]
@@ -218,7 +219,7 @@ def read_documents(path: Path, by: str | None = None) -> Documents:
 
 def _references(row: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...]]:
     """The key that holds a row's references, and these."""
-    key = next((key for key in ("references", "answers", "caption", "answer") if row.get(key)), "references")
+    key = next((key for key in ("references", "answers", "caption", "answer", "target") if row.get(key)), "references")
     found = row.get(key)
     single = key in ("caption", "answer") and isinstance(found, str)
     references = rows.texts([found] if single else found, key, where)

@@ -1,23 +1,22 @@
-"""An engine answers held-out samples: outcomes, accuracies with intervals, and the baselines beside them.
+"""An engine answers held-out samples: rows, the metric's figures with intervals, and the baselines beside them.
 
-Every row counts: a reply without a readable answer is wrong, and why it has none is counted. The answer is read by
-the run's form, the same object that wrote the demonstrations and that the rewards read.
+What a reply is measured by is the recipe's `evaluate.metric`, a file in `metrics/`; here it is only asked for. The
+baselines are the same questions with other media: those of another sample, and silence.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from auscult.core.errors import DataError
 from auscult.core.seeds import derive
-from auscult.core.types import Outcome, Rollout, Sample
+from auscult.core.types import Rollout, Sample
 from auscult.data.source import Samples
-from auscult.evaluate.baselines import guesses, shuffled, silenced
+from auscult.evaluate.baselines import shuffled, silenced
+from auscult.evaluate.metric import Evaluated, metric
 from auscult.evaluate.options import Evaluate
-from auscult.evaluate.results import Evaluation
 from auscult.models.listener import RENDERED, Listener
-from auscult.rewards.choice import choice
 from auscult.rollouts.engine import Engine
 
 Tell = Callable[[str, int, int], None]
@@ -34,23 +33,26 @@ def evaluate(
     *,
     seed: int,
     unheard: bool = True,
+    train: Iterable[Sample] = (),
     tell: Tell = lambda what, done, total: None,
-) -> Evaluation:
-    """Answers all samples, and once more each without its own media unless `unheard` is false."""
+) -> Evaluated:
+    """Answers all samples, and once more each without its own media unless `unheard` is false. Baselines that need no
+    model may look at the samples of training (`train`)."""
 
-    def ask(what: str, change: Change) -> tuple[Outcome, ...]:
+    def ask(what: str, change: Change) -> tuple[Any, ...]:
         return answer(engine, listener, samples, options, seed, lambda done: tell(what, done, len(samples)), change)
 
     before = Counter(listener.counts)
-    outcomes = ask("held-out", lambda sample: sample)
+    rows = ask("held-out", lambda sample: sample)
     media = {name: listener.counts[name] - before[name] for name in RENDERED}
     donors = {sample.id: sample for sample in shuffled(samples, seed)}
     without: dict[str, Change] = {"shuffled": lambda sample: donors[sample.id], "silence": silenced} if unheard else {}
-    return Evaluation(
-        outcomes,
+    return metric(options.metric).evaluated(
+        rows,
         {name: ask(name, change) for name, change in without.items()},
-        guesses(samples),
+        samples,
         {"clips": sum(len(sample.media) for sample in samples), **media},
+        train,
     )
 
 
@@ -62,33 +64,18 @@ def answer(
     seed: int,
     tell: Callable[[int], None] = lambda done: None,
     change: Change = lambda sample: sample,
-) -> tuple[Outcome, ...]:
-    """One outcome for each sample, in order; `change` gives one other media when it is asked."""
-    outcomes: list[Outcome] = []
+) -> tuple[Any, ...]:
+    """The metric's row for each sample, in order; `change` gives one other media when it is asked."""
+    measured = metric(options.metric)
+    measured.check(samples)
+    replies: list[Rollout] = []
     for start in range(0, len(samples), options.batch):
         part = samples[start : start + options.batch]
         prompts = [listener.prompt(change(sample)) for sample in part]
         rolled = engine.roll(prompts, 1, options.sampling, derive(seed, "evaluate", start))
-        outcomes += [outcome(sample, rollouts[0]) for sample, rollouts in zip(part, rolled, strict=True)]
-        tell(len(outcomes))
-    return tuple(outcomes)
-
-
-def outcome(sample: Sample, rollout: Rollout) -> Outcome:
-    """The rollout judged by the grader that also rewards. Raises DataError where there is no gold answer."""
-    grade = choice(sample, rollout)
-    if grade is None:
-        raise DataError(f"sample {sample.id} has no answer among its options and cannot be graded; mend or remove it")
-    return Outcome(
-        id=sample.id,
-        input=sample.question,
-        target=sample.answers[0],
-        reply=rollout.text,
-        parsed=rollout.parsed,
-        correct=grade == 1.0,
-        group=sample.group or sample.id,
-        tags=sample.tags,
-    )
+        replies += [rollout for (rollout,) in rolled]
+        tell(len(replies))
+    return measured.judge(samples, replies)
 
 
 def listed(samples: Samples, limit: int | None) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from auscult.core.config import at_least
 from auscult.core.types import Sampling
@@ -10,8 +11,11 @@ from auscult.core.types import Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """How held-out samples are answered."""
+    """How held-out samples are answered, and what is measured."""
 
+    metric: Literal["choice", "captions"] = "choice"
+    """What replies are measured by: whether the answer is right, or, of captions, how well it agrees with all answers
+    of the sample (CIDEr-D, ROUGE-L, BLEU)."""
     limit: int | None = None
     """Questions at most; null asks all."""
     temperature: float = 0.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from auscult.core.errors import DataError, RunError
 from auscult.core.runs import read_jsonl, write_text
@@ -17,14 +17,29 @@ from auscult.evaluate.statistics import clustered_wilson
 
 ADVICE = "evaluated rows are written by evaluating a model, or by scoring predictions (--benchmark NAME --gold FILE)"
 """What to do with a file that holds none."""
+Row = TypeVar("Row")
 
 
-def one_group(outcomes: Sequence[Outcome]) -> bool:
+class Clustered(Protocol):
+    """An evaluated row, whatever it was measured by."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its evaluation."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """What rows share that are not independent."""
+        ...
+
+
+def one_group(outcomes: Sequence[Clustered]) -> bool:
     """Whether all rows are of one group, beside which nothing says how much its rows have in common."""
     return len({outcome.group for outcome in outcomes}) == 1
 
 
-def clusters(outcomes: Sequence[Outcome], of: Sequence[Outcome] = ()) -> list[str]:
+def clusters(outcomes: Sequence[Clustered], of: Sequence[Clustered] = ()) -> list[str]:
     """What is independent: the samples' groups, or each row for itself when all rows share one group. Where the rows
     are a part `of` others, all of these decide."""
     alone = one_group(of or outcomes)
@@ -53,6 +68,11 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
     Raises DataError that names file, line and key of the first row that is no such outcome, a row cut off in its middle
     included.
     """
+    return read_rows(path, _outcome)
+
+
+def read_rows(path: Path, row_of: Callable[[dict[str, Any], str], Row]) -> tuple[Row, ...]:
+    """The rows of a samples file as `row_of` makes them of an object and where it stands. DataError: as above."""
     _refuse_packed(path)
     try:
         found, torn = read_jsonl(path)
@@ -63,7 +83,7 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
     if not found:
         raise DataError(f"{path} holds no row; {ADVICE}")
     try:
-        return tuple(_outcome(row, f"{path}:{line}") for line, row in enumerate(found, 1))
+        return tuple(row_of(row, f"{path}:{line}") for line, row in enumerate(found, 1))
     except DataError as problem:
         raise DataError(f"{problem}; {ADVICE}") from problem
 
@@ -94,6 +114,8 @@ def _outcome(row: dict[str, Any], where: str) -> Outcome:
     if "grade" in row and row.get("correct") is None:
         why = "its judgement failed" if row["grade"] is None else f"the grade {row['grade']:g}, neither right nor wrong"
         raise DataError(f"{where}: {why}; the results file beside it has the score with its interval")
+    if "correct" not in row and "cider_d" in row:
+        raise DataError(f"{where}: a caption, which is neither right nor wrong; results_comparison.json pairs captions")
     if not isinstance(row.get("correct"), bool):
         raise DataError(f"{where}: `correct` is neither true nor false; score the reply")
     return Outcome(
@@ -101,14 +123,15 @@ def _outcome(row: dict[str, Any], where: str) -> Outcome:
         input=text("input"),
         target=text("target"),
         reply=rows.text(replies[0], "resps[0]", where, blank=True),
-        parsed=_parsed(rows.required(row, "parsed", where), f"{where}: `parsed`"),
+        parsed=parsed_of(rows.required(row, "parsed", where), f"{where}: `parsed`"),
         correct=row["correct"],
         group=text("group"),
         tags=rows.tags(row.get("tags"), where),
     )
 
 
-def _parsed(value: Any, where: str) -> Parsed:
+def parsed_of(value: Any, where: str) -> Parsed:
+    """A reply's reading as a samples file has it. Raises DataError."""
     said = rows.mapping(value, where)
     rows.check_keys(said, [field.name for field in fields(Parsed)], where)
     answer, problem, thought = (

@@ -74,8 +74,10 @@ class Stage:
     seed: int
     """Of the order of samples and of sampling."""
     check: Callable[[Listener], float] | None = None
-    """Share of held-out samples that a listener answers rightly, where the options ask for checks; every process asks
-    for it."""
+    """How well a listener does on held-out samples (more is better), where the options ask for checks; every process
+    asks for it."""
+    figure: str = "accuracy"
+    """What a check measures, as the metrics call it."""
     processes: Processes = ALONE
     """Who runs the stage."""
     demonstrations: Callable[[Sample], Group] | None = None
@@ -108,8 +110,8 @@ def train(stage: Stage, watch: Watch) -> Listener:
         due = options.check_every and (last or at.step % options.check_every == 0)
         if due and stage.check:
             with whole(listener):
-                figures["heldout/accuracy"] = processes.gather(stage.check(listener))[0]
-            at = _checked(stage, at, figures["heldout/accuracy"], listener)
+                found = figures[f"heldout/{stage.figure}"] = processes.gather(stage.check(listener))[0]
+            at = _checked(stage, at, found, listener)
         figures["seconds"] = time.perf_counter() - began
         row = stage.run.log(step, figures)
         if last or due or at.step % options.save_every == 0:

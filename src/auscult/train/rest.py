@@ -32,7 +32,7 @@ from typing import Any
 from auscult.core.errors import RunError
 from auscult.core.runs import Run, atomic_folder, truncate_jsonl, write_json
 from auscult.core.seeds import derive
-from auscult.core.types import Credit, Group, Outcome
+from auscult.core.types import Credit, Group
 from auscult.data.source import Listed
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener
@@ -49,11 +49,13 @@ KEPT, ROLLED_BACK, NOTHING_KEPT = "kept", "rolled back", "nothing to learn"
 class Heldout:
     """How two policies are compared."""
 
-    answer: Callable[[Listener, Path], Sequence[Outcome]]
+    answer: Callable[[Listener, Path], Sequence[Any]]
     """What a listener answers to the held-out samples: written to a file, or read from it when it is there. All
     processes ask together."""
-    compare: Callable[[Sequence[Outcome], Sequence[Outcome]], Mapping[str, Any]]
-    """Figures of two policies, among them `before` and `after`, each with its `accuracy`, and their `difference`."""
+    compare: Callable[[Sequence[Any], Sequence[Any]], Mapping[str, Any]]
+    """Figures of two policies, among them `before` and `after`, each with its `figure`, and their `difference`."""
+    figure: str = "accuracy"
+    """What they are compared by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Grown:
     """One for each sample."""
     failed: int
     """Replies that were asked for and never came."""
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[Any]
     """What it answers to the held-out samples."""
 
 
@@ -130,7 +132,7 @@ def _lived(work: SelfTraining, number: int, start: Path, run: Run) -> dict[str, 
                 f"{run.path}: nothing to learn from {len(grown.groups)} prompts ({_said(manifest['prompts'])}; replies "
                 f"{_said(manifest['replies'])}); begin with a model that is right now and then, or change the filter"
             )
-        return {**manifest, "decision": NOTHING_KEPT, "figures": _figures(manifest, grown)}
+        return {**manifest, "decision": NOTHING_KEPT, "figures": _figures(manifest, grown, work.heldout.figure)}
     model = run.path / "model"
     if not processes.first(model.exists):
         _improve(work, number, start, run, [group for group in grown.groups if group.sample.id in kept], kept, peak)
@@ -145,7 +147,11 @@ def _lived(work: SelfTraining, number: int, start: Path, run: Run) -> dict[str, 
         )
     manifest["heldout"] = work.heldout.compare(grown.outcomes, _answers(work, listener))
     fell = manifest["heldout"]["difference"] < -algorithm.max_drop
-    return {**manifest, "decision": ROLLED_BACK if fell else KEPT, "figures": _figures(manifest, grown)}
+    return {
+        **manifest,
+        "decision": ROLLED_BACK if fell else KEPT,
+        "figures": _figures(manifest, grown, work.heldout.figure),
+    }
 
 
 def _grow(work: SelfTraining, number: int, start: Path, run: Run) -> Grown:
@@ -217,7 +223,7 @@ def _save(listener: Listener, path: Path) -> None:
         listener.save(aside)
 
 
-def _answers(work: SelfTraining, listener: Listener) -> Sequence[Outcome]:
+def _answers(work: SelfTraining, listener: Listener) -> Sequence[Any]:
     """What the listener's policy answers to the held-out samples, asked once."""
     path = work.stage.run.path / "heldout" / f"{fingerprint(listener.model)}.jsonl"
     return work.heldout.answer(listener, path)
@@ -250,7 +256,7 @@ def _of(prompts: Sequence[Sequence[Credit]]) -> dict[str, float]:
     return {"prompts": len(prompts), "replies": len(credits), "weight": weight}
 
 
-def _figures(manifest: Mapping[str, Any], grown: Grown) -> dict[str, float]:
+def _figures(manifest: Mapping[str, Any], grown: Grown, figure: str) -> dict[str, float]:
     """The iteration as a row of metrics."""
     total, asked = sum(manifest["prompts"].values()), sum(manifest["replies"].values())
     figures = {f"pass/{name}": count / total for name, count in manifest["prompts"].items()}
@@ -259,8 +265,8 @@ def _figures(manifest: Mapping[str, Any], grown: Grown) -> dict[str, float]:
     for what in ("prompts", "replies", "weight"):
         figures[f"kept/{what}"] = float(sum(band[what] for band in manifest["kept"].values()))
     if (compared := manifest["heldout"]) is not None:
-        figures["heldout/accuracy"] = compared["after"]["accuracy"]
-        figures |= {"heldout_before": compared["before"]["accuracy"], "heldout_difference": compared["difference"]}
+        figures[f"heldout/{figure}"] = compared["after"][figure]
+        figures |= {"heldout_before": compared["before"][figure], "heldout_difference": compared["difference"]}
     return {**figures, **statistics(grown.groups), **loop.lengths_of(grown.groups)}
 
 
