@@ -7,6 +7,8 @@ A checkpoint of an adapted model holds what may differ from its base and nothing
     tokenizer and processor files                     so that the folder can be prompted on its own
 
 `adapter_config.json` names the base, relative to the folder when it is a folder, so that a run can be moved as a whole.
+A graft's checkpoint has a config.json and all of its ears beside the adapter (`graft.py`): it is opened itself, and its
+base is the language model alone.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 
 from auscult.core.errors import ConfigError, RunError
 from auscult.core.seeds import derive
+from auscult.models.base import located, named
 from auscult.models.encoded import EncoderCache
 from auscult.models.learning import Learning, Lora
 from auscult.models.listener import Listener
@@ -49,9 +52,10 @@ def load(path: str | Path, wording: Wording, learning: Learning, opener: Opener)
     config = Path(path) / CONFIG
     if not config.is_file():
         return prepare(opener(path, wording, **_how(learning)), learning, str(path))
-    base = json.loads(config.read_text())["base_model_name_or_path"]
-    if (config.parent / base).exists():
-        base = os.path.normpath(config.parent / base)
+    if _whole(config.parent):
+        base = str(path)
+    else:
+        base = located(json.loads(config.read_text())["base_model_name_or_path"], config.parent)
     listener = prepare(opener(base, wording, **_how(learning)), learning, base)
     if not isinstance(listener.adapter, Adapter):
         raise ConfigError(f"{path} holds an adapter, but no part of the model is adapted; set model.language: adapt")
@@ -84,7 +88,8 @@ def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
         raise ConfigError("no part of the model learns; set model.language to train or adapt")
     if targets:
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
-        listener.adapter = Adapter(_attach(listener, learning.lora, targets), base)
+        beneath = getattr(listener.model.config, "base", None) or base
+        listener.adapter = Adapter(_attach(listener, learning.lora, targets), beneath)
         for name, p in model.named_parameters():  # attaching freezes all else
             if name in trained:
                 p.requires_grad_(True)
@@ -102,20 +107,33 @@ class Adapter:
 
     def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes what may differ from the base; `weights` as for `Listener.save`."""
+        self.save_layers(folder, weights)
+        trained = {n: p.detach().cpu().contiguous() for n, p in _trained(self.model.get_base_model()).items()}
+        if trained:
+            save_file(trained, folder / TRAINED)
+
+    def save_layers(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes the adapters alone, as peft does."""
         from peft import get_peft_model_state_dict  # heavy, and only adapted models need it
 
         within = None if weights is None else {f"base_model.model.{name}": t for name, t in weights.items()}
         state = get_peft_model_state_dict(self.model, within, save_embedding_layers=False)
         save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / WEIGHTS)
         config = self.model.peft_config["default"].to_dict()
-        config["base_model_name_or_path"] = (
-            os.path.relpath(self.base, folder) if Path(self.base).exists() else self.base
-        )
+        config["base_model_name_or_path"] = named(self.base, folder)
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, default=str))
-        trained = {n: p.detach().cpu().contiguous() for n, p in _trained(self.model.get_base_model()).items()}
-        if trained:
-            save_file(trained, folder / TRAINED)
+
+
+def plain_state(model: nn.Module, weights: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The model's weights, or `weights` of it, by the names that they have without adapters."""
+    state = model.state_dict() if weights is None else weights
+    return {name.replace(".base_layer.", "."): t for name, t in state.items() if "lora_" not in name}
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a checkpoint with an adapter has everything else beside it but for a language model."""
+    return (folder / "config.json").is_file()
 
 
 def merge(listener: Listener) -> Listener:
@@ -123,19 +141,19 @@ def merge(listener: Listener) -> Listener:
     if isinstance(listener.adapter, Adapter):
         listener.model = listener.adapter.model.merge_and_unload()
         listener.adapter = None
+    if hasattr(listener.model.config, "base"):
+        listener.model.config.base = None
     return listener
 
 
 def copy_checkpoint(path: Path, folder: Path) -> None:
-    """Copies a checkpoint, plain or an adapter's, into `folder`, which exists; an adapter finds its base from there."""
+    """Copies a checkpoint, plain or an adapter's, into `folder`, which exists; a base is found from there too."""
     shutil.copytree(path, folder, dirs_exist_ok=True)
-    config = folder / CONFIG
-    if not config.is_file():
-        return
-    told = json.loads(config.read_text())
-    base = path / told["base_model_name_or_path"]
-    if base.exists():
-        config.write_text(json.dumps({**told, "base_model_name_or_path": os.path.relpath(base, folder)}, indent=2))
+    for name, key in ((CONFIG, "base_model_name_or_path"), ("config.json", "base")):
+        config = folder / name
+        told = json.loads(config.read_text()) if config.is_file() else {}
+        if told.get(key) is not None and (path / told[key]).exists():
+            config.write_text(json.dumps({**told, key: os.path.relpath(path / told[key], folder)}, indent=2))
 
 
 @contextmanager
@@ -208,6 +226,8 @@ def _restore(listener: Listener, adapter: Adapter, folder: Path) -> None:
             f"{folder}: the adapter does not fit ({(missing or found.unexpected_keys)[0]} …); set model.lora and the "
             "parts that are adapted as they were when it was saved"
         )
+    if _whole(folder):
+        return
     trained = _trained(listener.model)
     values = load_file(folder / TRAINED) if (folder / TRAINED).is_file() else {}
     if values.keys() != trained.keys():

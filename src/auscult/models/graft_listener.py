@@ -1,29 +1,71 @@
-"""The graft as a listener: how its network is made from nothing, opened, prompted and continued."""
+"""The graft as a listener: how its network is put together, opened, prompted, continued and saved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, DynamicCache, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.gemma3 import Gemma3TextConfig
 
 from auscult.core.errors import ConfigError
 from auscult.core.forms import Form, form
 from auscult.core.types import Audio, Frames, Media
+from auscult.models.adapters import Adapter, plain_state
+from auscult.models.base import language_model, tokenizer_of
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
 from auscult.models.graft_shape import Shape
 from auscult.models.listener import Encoded, Features, Listener, Step, token_id
+from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder
 from auscult.models.mel import RATE, log_mel
 from auscult.models.tokens import AUDIO, BOS, PAD, TURN_END, build_tokenizer
 from auscult.models.wording import Wording
 
 
-def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
-    """A random listener of the given shape, its tokenizer learnt from `texts`; one seed gives one set of weights."""
+def build(
+    shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int, *, copied: bool = True
+) -> GraftListener:
+    """A new listener. What is random is so by `seed`; without a base its tokenizer is learnt from `texts`, `tags` one
+    token each, while a base spells tags as it spells everything. With `copied` a base's weights are to be the
+    listener's own, which may learn; without they stay where they are. Raises ConfigError for a base or encoder that is
+    none."""
+    text, tokenizer, language = _language(shape, texts, tags)
+    encoder = None if shape.encoder is None else _encoder(shape.encoder)
+    config = GraftConfig(
+        text_config=text,
+        pool=shape.pool,
+        max_seconds=shape.max_seconds,
+        audio_token_id=token_id(tokenizer, AUDIO),
+        projector_kind=shape.projector_kind,
+        projector_tokens=shape.tokens,
+        projector_layers=shape.projector_layers,
+        **_hearing(shape, encoder),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GraftForConditionalGeneration(config, language, encoder)
+    if language is not None and shape.base is not None:
+        model.adopt(language, None if copied else shape.base)
+    return GraftListener(model, tokenizer, form(wording.form), wording)
+
+
+def _language(
+    shape: Shape, texts: Iterable[str], tags: Iterable[str]
+) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedModel | None]:
+    """Config and tokenizer of the language model; and itself, where there is one already."""
+    if shape.base is not None:
+        language = language_model(shape.base, "model.base", dtype="auto")
+        return language.config, tokenizer_of(shape.base), language
     tokenizer = build_tokenizer(texts, tags, shape.vocabulary)
     head = shape.width // shape.heads
     text = Gemma3TextConfig(
@@ -42,31 +84,47 @@ def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Word
         bos_token_id=token_id(tokenizer, BOS),
         eos_token_id=token_id(tokenizer, TURN_END),
     )
-    config = GraftConfig(
-        text_config=text,
-        source=shape.source,
-        features=shape.features,
-        encoder_width=shape.encoder_width,
-        encoder_layers=shape.encoder_layers,
-        encoder_heads=4,
-        encoder_dropout=shape.encoder_dropout,
-        pool=shape.pool,
-        max_seconds=shape.max_seconds,
-        audio_token_id=token_id(tokenizer, AUDIO),
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = GraftForConditionalGeneration(config)
-    return GraftListener(model, tokenizer, form(wording.form), wording)
+    return text, tokenizer, None
 
 
-def load(path: str | Path, wording: Wording, **how: Any) -> GraftListener:
-    """The listener that `GraftListener.save` wrote to the folder `path`."""
+def _encoder(path: str) -> PatchEncoder:
+    """The encoder that `auscult pretrain` made."""
+    for folder in (Path(path), Path(path) / "encoder"):
+        if (folder / "config.json").is_file() and AutoConfig.from_pretrained(folder).model_type == MaeConfig.model_type:
+            return MaskedAutoencoder.from_pretrained(folder).encoder
+    raise ConfigError(f"model.encoder: {path} is no pretrained encoder; name the run folder of `auscult pretrain`")
+
+
+def _hearing(shape: Shape, encoder: PatchEncoder | None) -> dict[str, Any]:
+    """What is heard, and by what encoder: a pretrained one says so itself."""
+    if encoder is None:
+        return {
+            "source": shape.source,
+            "features": shape.features,
+            "encoder_width": shape.encoder_width,
+            "encoder_layers": shape.encoder_layers,
+            "encoder_heads": 4,
+            "encoder_dropout": shape.encoder_dropout,
+        }
+    config = encoder.config
+    return {
+        "mae": config.to_dict(),
+        "source": config.source,
+        "features": config.features,
+        "encoder_width": config.width,
+        "encoder_layers": config.layers,
+        "encoder_heads": config.heads,
+    }
+
+
+def load(path: str | Path, wording: Wording, base: str | None = None, **how: Any) -> GraftListener:
+    """The listener that `GraftListener.save` wrote to the folder `path`; `base` is where its language model is now, if
+    it has one elsewhere."""
     if not (Path(path) / "config.json").is_file():
         raise ConfigError(
             f"{path}: no config.json there; give the folder of a saved listener, for example RUN/sft/model"
         )
-    model = GraftForConditionalGeneration.from_pretrained(path, **{"dtype": torch.float32, **how})
+    model = GraftForConditionalGeneration.from_pretrained(path, base=base, **{"dtype": torch.float32, **how})
     return GraftListener(model, AutoTokenizer.from_pretrained(path), form(wording.form), wording)
 
 
@@ -76,7 +134,7 @@ class GraftListener(Listener):
     model: GraftForConditionalGeneration
 
     def __init__(
-        self, model: GraftForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, form: Form, wording: Wording
+        self, model: GraftForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, form: Form, wording: Wording
     ) -> None:
         super().__init__(model, tokenizer, form, wording)
         self.config = cast(GraftConfig, model.config)
@@ -123,10 +181,12 @@ class GraftListener(Listener):
         rows = [item.inputs["rows"] for item in items]
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
         encoded = self.model.encode(padded, torch.tensor([len(row) for row in rows], device=self.device))
-        return list(encoded.split([item.tokens for item in items]))
+        return list(encoded.split([self.config.patches(len(row)) for row in rows]))
 
     def _projected(self, items: Sequence[Features], passed: list[Tensor] | None) -> list[Tensor]:
-        return list(self.model.projector(torch.cat(passed or [])).split([item.tokens for item in items]))
+        clips = passed or []
+        tokens = self.model.projector(torch.cat(clips), [len(clip) for clip in clips])
+        return list(tokens.split([item.tokens for item in items]))
 
     def run_prompts(self, ids: Tensor, mask: Tensor, media: Sequence[Encoded]) -> tuple[DynamicCache, Tensor, Tensor]:
         text = self.model.language_model
@@ -158,6 +218,17 @@ class GraftListener(Listener):
             "projector": self.model.projector,
         }
         return [parts[name]] if name in parts else []
+
+    def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes encoder, projector, tokenizer and config, the adapter when there is one, and the language model where
+        it learnt or has no other place: all that is ours in one folder, which says what it stands on."""
+        if isinstance(self.adapter, Adapter):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.adapter.save_layers(folder, weights)
+            self.config.base = self.config.base or self.adapter.base
+            weights = plain_state(self.model, weights)
+        self.model.save_pretrained(folder, state_dict=weights)
+        self.save_processor(folder)
 
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)

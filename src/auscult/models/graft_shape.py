@@ -1,4 +1,4 @@
-"""The shape of a graft that is made from nothing; loads without torch."""
+"""What a new graft is made of; loads without torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,21 @@ from auscult.core.config import at_least
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Shape of a listener that is made from nothing: a random encoder on a random Gemma 3 text model."""
+    """What a graft is made of: an encoder, a projector and a language model; those that are not named are random ones,
+    of the shape that follows."""
 
+    encoder: str | None = None
+    """Folder of a pretrained encoder, RUN or RUN/encoder of `auscult pretrain`, which says what is heard; null makes a
+    random one."""
+    base: str | None = None
+    """Folder or hub id of a causal language model, or of one whose language part is one (MedGemma); its tokenizer and
+    chat template come with it. null makes a small random Gemma 3 text model."""
+    projector_kind: Literal["mlp", "qformer", "perceiver"] = "mlp"
+    """From encoder to language model: mlp gives a token for each moment of the encoder, the others `tokens` a clip."""
+    tokens: int = 32
+    """Audio tokens of a clip, with projector_kind qformer or perceiver."""
+    projector_layers: int = 2
+    """Layers of those two."""
     width: int = 128
     """Width of the language model."""
     layers: int = 4
@@ -36,7 +49,7 @@ class Shape:
     """Longest clip that is heard whole, seconds."""
 
     def __post_init__(self) -> None:
-        counts = ("layers", "heads", "encoder_layers", "features", "pool")
+        counts = ("layers", "heads", "encoder_layers", "features", "pool", "tokens", "projector_layers")
         at_least({name: (getattr(self, name), 1) for name in counts})
         at_least({"vocabulary": (self.vocabulary, 300)})  # 256 bytes, the special tokens and the tags
         if self.width % self.heads or self.heads % max(1, self.heads // 2):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from auscult.models.graft import Block, positions
+from auscult.models.transformer import Block, alive, codes
 
 
 class MaeConfig(PreTrainedConfig):
@@ -72,15 +72,6 @@ class MaeConfig(PreTrainedConfig):
         return -(-rows // self.patch_rows)
 
 
-def codes(columns: int, bands: int, width: int) -> Tensor:
-    """Sinusoidal codes of places [columns * bands, width]; with several bands half of the width says which band."""
-    if bands == 1:
-        return positions(columns, width)
-    moments = positions(columns, width // 2)[:, None].expand(-1, bands, -1)
-    heights = positions(bands, width // 2)[None].expand(columns, -1, -1)
-    return torch.cat([moments, heights], dim=-1).flatten(0, 1)
-
-
 def pick(values: Tensor, places: Tensor) -> Tensor:
     """Rows [B, K, P] of values [B, N, P] at places [B, K]."""
     return values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
@@ -120,10 +111,11 @@ class PatchEncoder(nn.Module):
 
     def hear(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips, rows [B, T, F] right-padded with lengths [B] -> [B, N, D], and which of them are no padding."""
+        rows = torch.where(alive(lengths, rows.shape[1])[..., None], rows, self.mean)  # as beyond the longest clip
         patches = self.patches(rows)
         count, bands = patches.shape[1], self.config.bands
         columns = torch.div(lengths + self.config.patch_rows - 1, self.config.patch_rows, rounding_mode="floor")
-        heard = torch.arange(count, device=rows.device) < (columns * bands)[:, None]
+        heard = alive(columns * bands, count)
         places = torch.arange(count, device=rows.device).expand(len(rows), -1)
         return self(patches, places, count // bands, heard), heard
 

@@ -1,4 +1,5 @@
-"""The graft family: a small listener made from nothing, or ears grafted on a language model that you have."""
+"""The graft family: a small listener made from nothing, or ears, pretrained or new, on a language model that you
+have."""
 
 from __future__ import annotations
 
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(family.Model, Shape):
-    """Options of a graft: the shape of a random encoder on a random Gemma 3 text model, or `path` of a saved one."""
+    """Options of a graft: what a new one is made of, or `path` of a saved one."""
 
     def build(self, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> GraftListener:
         from auscult.models import graft_listener  # loads torch, which a recipe's --help does without
 
-        return graft_listener.build(self, texts, tags, wording, seed)
+        return graft_listener.build(self, texts, tags, wording, seed, copied=self.language == "train")
 
     def open(self, path: str | Path, wording: Wording, **how: Any) -> GraftListener:
         from auscult.models import graft_listener  # loads torch, which a recipe's --help does without
 
-        return graft_listener.load(path, wording, **how)
+        return graft_listener.load(path, wording, self.base, **how)
 
 
 def tiny(folder: Path, seed: int = 0) -> Path:

@@ -1,0 +1,82 @@
+"""The language model that ears are grafted on: any causal one, the language part of one that also sees or hears, or
+that of another graft; with its tokenizer.
+
+A model of several parts gives its decoder and its output head, weights in place; its other towers are let go.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import AddedToken
+
+from auscult.core.errors import ConfigError
+from auscult.models.tokens import AUDIO
+
+PLAIN = (
+    "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' }}{{ '\n' }}{% endfor %}"
+)
+"""Turns for a base that never had a conversation and brings no chat template: line after line."""
+
+
+def located(base: str, folder: str | Path) -> str:
+    """Where the base is that a checkpoint in `folder` names: relative to it, absolute, or a hub id."""
+    beside = os.path.normpath(Path(folder).absolute() / base)
+    return beside if Path(beside).exists() else base
+
+
+def named(base: str, folder: str | Path) -> str:
+    """How a checkpoint in `folder` names it: a folder relative to itself, so that a run can be moved as a whole."""
+    return os.path.relpath(base, folder) if Path(base).exists() else base
+
+
+def language_model(base: str, asked: str, **how: Any) -> PreTrainedModel:
+    """The causal language model in, or of, the folder or hub id `base`; `how` goes to `from_pretrained`, `asked` says
+    who wants it. Raises ConfigError when it is not there or has no language model."""
+    try:
+        config = AutoConfig.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{asked} needs the language model {base}, which cannot be opened ({str(error).splitlines()[0]}); put it "
+            "there, or say where it is with --model.base"
+        ) from error
+    text = config.get_text_config()
+    if text is config:
+        return AutoModelForCausalLM.from_pretrained(base, **how)
+    cls = getattr(transformers, (config.architectures or [""])[0], AutoModelForCausalLM)
+    return _language_part(cls.from_pretrained(base, **how), base)
+
+
+def _language_part(model: PreTrainedModel, base: str) -> PreTrainedModel:
+    """The language model within a model of several parts."""
+    decoder = cast(PreTrainedModel, model.get_decoder())
+    if decoder.can_generate():  # a graft holds one whole
+        return decoder
+    try:
+        with torch.device("meta"):  # a shell that is given the weights that are there
+            whole = AutoModelForCausalLM.from_config(decoder.config)
+    except ValueError as error:
+        raise ConfigError(f"{base} has no language model that could stand alone; name a causal one") from error
+    setattr(whole, whole.base_model_prefix, decoder)
+    whole.set_output_embeddings(cast(Any, model.get_output_embeddings()))
+    whole.generation_config = model.generation_config
+    return whole
+
+
+def tokenizer_of(base: str) -> PreTrainedTokenizerBase:
+    """The base's tokenizer and chat template, with one token more: the mark of a clip. It may lie beyond the
+    embeddings, which never see it."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens([AddedToken(AUDIO, special=True, normalized=False)], special_tokens=True)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # what is padded is masked, so any token will do
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN
+    return tokenizer
