@@ -5,14 +5,18 @@
     sft/ rest/ grpo/             one run folder a stage: metrics, rollouts, checkpoints, the trained model/, and `done`
     samples_LABEL*.jsonl         every held-out row after `start` and each stage (of `model`, where there is no stage);
                                  the rows of the no-media baselines
-    results_LABEL.json           accuracies with intervals, baselines beside them
+    results_LABEL.json           accuracies (of captions, CIDEr-D) with intervals, baselines beside them
     results_comparison.json      before and after, with media and without, paired by row
+    captions_df.json             document frequencies of the training samples, where a reward asks for them
     rollouts/showcase.jsonl      sampled rollouts for the page, their audio in media/
     report.html, done
 
 A file that is there is finished, so the same command goes on where it was stopped. Seeds are addresses: nothing
-depends on whether a run was stopped, or its stages were asked for one by one (`stage`). Several processes (`torchrun`, `accelerate launch`) go through all of it together
-and share the training and the held-out samples; process 0 writes.
+depends on whether a run was stopped, or its stages were asked for one by one (`stage`). Several processes (`torchrun`,
+`accelerate launch`) go through all of it together and share the training and the held-out samples; process 0 writes.
+
+Before all of that the data are fetched or made, where the recipe says how (`prepare`): outside of the run folder,
+because other runs share them.
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.server import ServerEngine
 from auscult.session import Say, Tell, clock, device
 from auscult.showcase import Shown, write_showcase
-from auscult.train import checkpoint, loop, rest
+from auscult.train import checkpoint, frequencies, loop, rest
 from auscult.train.algorithm import Algorithm
 from auscult.train.algorithms.rest import Algorithm as Rest
 from auscult.train.processes import Together, join, leave
@@ -118,6 +122,9 @@ def run(
                 leave()
                 return {"stage": stage, "made": provided} if who.rank == 0 else {}
         work = _Work.of(recipe, heard)  # what cannot be begun leaves no folder that refuses the corrected command
+    for algorithm in recipe.stages.values():
+        if algorithm.request:
+            frequencies.check(algorithm.request.rewards, work.train)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
@@ -320,6 +327,7 @@ def _trained(
         if not opened.finished:
             if opened.resumed:
                 say(f"going on from step {_reached(opened.path, algorithm)} of stage {name} in {out}")
+            algorithm = _graded(algorithm, train, out)
             stage = loop.Stage(
                 run=opened,
                 algorithm=algorithm,
@@ -362,6 +370,16 @@ def _reached(folder: Path, algorithm: Algorithm) -> int:
         return len(list(folder.glob("iteration-*/done")))
     point = checkpoint.newest(folder / "checkpoints")
     return 0 if point is None else point[0]
+
+
+def _graded(algorithm: Algorithm, train: Samples, out: Path) -> Algorithm:
+    """The algorithm, its rewards given the document frequencies of the training samples where they ask for them."""
+    if algorithm.request is None:
+        return algorithm
+    rewards, path = algorithm.request.rewards, out / frequencies.FILE
+    join().first(lambda: frequencies.counted(rewards, train, path))
+    placed = frequencies.placed(rewards, path)
+    return algorithm if placed == rewards else replace(algorithm, rewards=placed)
 
 
 def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
@@ -439,7 +457,8 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     """Sampled and scored rollouts of held-out samples, their audio beside them: what the page plays."""
     requests = [stage.request for stage in recipe.stages.values() if stage.request]
     sampling = requests[-1].sampling if requests else Sampling(max_tokens=recipe.evaluate.max_tokens)
-    rubric = Rubric.from_config(requests[-1].rewards if requests else metric(recipe.evaluate.metric).rewards)
+    rewards = requests[-1].rewards if requests else metric(recipe.evaluate.metric).rewards
+    rubric = Rubric.from_config(frequencies.placed(rewards, out / frequencies.FILE))
     listener = load(recipe, model)
     prompts = [listener.prompt(sample) for sample in listed(Listed(tuple(held)), recipe.evaluate.showcase)]
     rolled = engine(recipe, listener).roll(prompts, 1, sampling, derive(recipe.seed, "showcase"))

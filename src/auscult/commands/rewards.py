@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from auscult.commands.arguments import Parser
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from auscult.core.types import Sample
     from auscult.recipe import Recipe
     from auscult.rewards.audit import Account, Audit
+    from auscult.rewards.rubric import Rubric
+    from auscult.train.frequencies import Rewards
 
 
 SHOWN = 60
@@ -42,9 +45,12 @@ def run(command: str, arguments: list[str]) -> int:
     rewards = {name: stage.request.rewards for name, stage in recipe.stages.items() if stage.request}
     if not rewards:
         raise ConfigError(f"recipe {recipe.name} has no stage with rewards; audit one that samples replies")
-    rubrics = {name: Rubric.from_config(given) for name, given in rewards.items()}
+    for given in rewards.values():
+        Rubric.from_config(given)
     samples = _drawn(recipe, known.limit)
-    audits = {name: examine(rubric, form(recipe.wording.form), samples) for name, rubric in rubrics.items()}
+    with TemporaryDirectory() as aside:
+        rubrics = _rubrics(recipe, rewards, Path(aside))
+        audits = {name: examine(rubric, form(recipe.wording.form), samples) for name, rubric in rubrics.items()}
     flat = _flat(Path(known.recipe))
     if known.json:
         stages = {name: asdict(audit) for name, audit in audits.items()}
@@ -54,6 +60,21 @@ def run(command: str, arguments: list[str]) -> int:
         for name, audit in audits.items():
             _show(f"{recipe.name}, stage {name}, form {recipe.wording.form}", audit, flat.get(name, []))
     return 2 if any(audit.total.holes for audit in audits.values()) else 0
+
+
+def _rubrics(recipe: Recipe, rewards: Mapping[str, Rewards], aside: Path) -> dict[str, Rubric]:
+    """The rewards of each stage, with document frequencies of the training samples where they ask for them."""
+    from auscult.data.source import Listed
+    from auscult.rewards.rubric import Rubric
+    from auscult.train import frequencies
+
+    path = aside / frequencies.FILE
+    asks = any(frequencies.asks(given) for given in rewards.values())
+    train = recipe.data.split("train", recipe.seed) if asks else Listed(())
+    for given in rewards.values():
+        frequencies.check(given, train)
+        frequencies.counted(given, train, path)
+    return {name: Rubric.from_config(frequencies.placed(given, path)) for name, given in rewards.items()}
 
 
 def _drawn(recipe: Recipe, limit: int) -> list[Sample]:

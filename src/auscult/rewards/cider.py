@@ -1,10 +1,11 @@
 """CIDEr-D of the answer against the sample's answers: 0.0 to 10.0, on PTB tokens (`captioning.cider`).
 
     rewards:
-      cider: {weight: 1.0, kwargs: {df: captions_df.json}}
+      cider: {weight: 1.0, kwargs: {df: train}}
 
-`auscult captions df TRAIN --out captions_df.json` writes the document frequencies, once and from the training
-references. The vectors of a sample's references are kept between its rollouts.
+With `train` a recipe's run counts the document frequencies of its own training samples, once, before the stage begins
+(`train/frequencies.py`). Or `df` names a file that `auscult captions df TRAIN --out captions_df.json` has written. The
+vectors of a sample's references are kept between its rollouts.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from auscult.core.config import at_least
-from auscult.core.types import Credit, Group, Sampling
+from auscult.core.types import Credit, Group, Sample, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,10 @@ class Algorithm(ABC):
     @abstractmethod
     def objective(self) -> Objective:
         """How credits become a loss."""
+
+    def targets(self, sample: Sample) -> tuple[str, ...]:
+        """Which of a sample's answers are demonstrated, each by a reply of its own."""
+        return sample.answers[:1]
 
     @abstractmethod
     def credits(self, group: Group) -> list[Credit]:

@@ -81,7 +81,7 @@ class Stage:
     processes: Processes = ALONE
     """Who runs the stage."""
     demonstrations: Callable[[Sample], Group] | None = None
-    """What an algorithm that samples nothing learns from; None is the sample's own answer."""
+    """What an algorithm that samples nothing learns from; None is the sample's own answers."""
 
 
 def train(stage: Stage, watch: Watch) -> Listener:
@@ -192,7 +192,7 @@ def seed_globals(seed: int) -> None:
 def _demonstrated(stage: Stage, at: Position, listener: Listener) -> Batch:
     prompts = stream(stage, listener, (at.step,), at.taken, stage.algorithm.prompts)
     if stage.demonstrations is None:
-        groups = [demonstrate(listener, prompt) for prompt in prompts]
+        groups = [demonstrate(listener, prompt, stage.algorithm.targets(prompt.sample)) for prompt in prompts]
     else:
         groups = [stage.demonstrations(prompt.sample) for prompt in prompts]
     lengths = [len(rollout.reply_ids) for group in groups for rollout in group.rollouts]
@@ -277,13 +277,19 @@ def _told(groups: Sequence[Group]) -> list[tuple[tuple[Rollout, ...], tuple[Scor
     return [(group.rollouts, group.scores) for group in groups]
 
 
-def demonstrate(listener: Listener, prompt: Prompt) -> Group:
-    """The demonstration of a sample as a group of one: its answer and thought in the run's form."""
+def demonstrate(listener: Listener, prompt: Prompt, answers: Sequence[str] | None = None) -> Group:
+    """The demonstration of a sample as a group: each of its `answers`, by default the first, with its thought, in the
+    run's form. Raises DataError for a sample without an answer."""
+    answers = prompt.sample.answers[:1] if answers is None else answers
+    if not answers:
+        raise DataError(f"sample {prompt.sample.id} has no answer to demonstrate; give it one, or train on rewards")
+    return Group(prompt.sample, tuple(_demonstrated_by(answer, listener, prompt) for answer in answers), ())
+
+
+def _demonstrated_by(answer: str, listener: Listener, prompt: Prompt) -> Rollout:
     sample = prompt.sample
-    if not sample.answers:
-        raise DataError(f"sample {sample.id} has no answer to demonstrate; give it one, or train on rewards")
-    text = listener.form.render(sample.answers[0], sample.thought, choices=sample.choices)
-    rollout = Rollout(
+    text = listener.form.render(answer, sample.thought, choices=sample.choices)
+    return Rollout(
         prompt_ids=prompt.ids,
         reply_ids=listener.target(sample, text),
         logps=None,
@@ -292,7 +298,6 @@ def demonstrate(listener: Listener, prompt: Prompt) -> Group:
         policy="demonstration",
         parsed=listener.form.parse(text, sample.choices),
     )
-    return Group(sample, (rollout,), ())
 
 
 def teach(prompts: Sequence[Prompt], groups: Sequence[Group], credits: Callable[[Group], list[Credit]]) -> list[Lesson]:
