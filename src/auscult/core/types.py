@@ -70,6 +70,8 @@ class Image:
     """RGB [H, W, 3] in memory; `sha256` stands for them in comparisons."""
     sha256: str | None = None
     """Hash of the content, hex; None until the file has been read."""
+    frame: int | None = None
+    """Which of the pictures in the file, from 0; None where it holds one."""
 
     @classmethod
     def of(cls, pixels: Pixels) -> Image:

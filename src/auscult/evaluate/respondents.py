@@ -121,7 +121,7 @@ class Remote:
     async def _answer(self, endpoint: Endpoint, sitting: Sitting, sample: Sample, draw: int) -> dict[str, Any]:
         """What a journal's row says of the answer, or of why there is none."""
         try:
-            said = wire(messages(sitting.asked(sample), sitting.wording), self.options)
+            said = wire(messages(sitting.asked(sample), sitting.wording), self.options, sitting.wording.display)
         except (MediaError, RenderError) as problem:
             reason = problem.reason if isinstance(problem, MediaError) else "rendering"
             return {"problem": reason, "detail": str(problem)}
@@ -144,7 +144,7 @@ class Remote:
         if not sample.media:
             return
         try:
-            said = wire(messages(sitting.put(sample), sitting.wording), self.options)
+            said = wire(messages(sitting.put(sample), sitting.wording), self.options, sitting.wording.display)
         except (MediaError, RenderError):
             return  # the question itself will say so
         deaf = [{**turn, "content": [piece for piece in turn["content"] if piece["type"] == "text"]} for turn in said]

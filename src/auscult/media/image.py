@@ -1,7 +1,8 @@
 """A picture file becomes RGB pixels [H, W, 3], with every failure named.
 
-Turned as its EXIF says, its palette looked up, its transparency laid on white. What cannot be shown in 8 bits without a
-choice (16-bit scans, floating point) is refused: Pillow would saturate it in silence.
+Turned as its EXIF or its PatientOrientation says, its palette looked up, its transparency laid on white, its grey
+values windowed where it has more than 256, scaled down and padded as `Display` says. DICOM files are `dicom.py`'s.
+A file with several pictures needs a choice, `Image.frame`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from threading import Lock
 
 import numpy as np
@@ -19,19 +21,30 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from auscult.core.errors import MediaError
 from auscult.core.types import Image, Pixels
-from auscult.media import files
+from auscult.media import dicom, files
+from auscult.media.window import Display, Policy, grey
 
 REASONS = {
     **files.REASONS,
-    "not_image": "no kind of picture that Pillow knows",
-    "torn": "Pillow begins to read it and fails",
-    "depth": "more than 8 bits a channel",
+    **dicom.REASONS,
+    "not_image": "no kind of picture that Pillow knows, and no DICOM file",
+    "torn": "it begins as a picture and cannot be decoded",
     "huge": "more pixels than the limit",
+    "tiny": "fewer pixels a side than can show anything",
+    "frames": "several pictures and no choice, or a choice that it has not",
+    "not_finite": "values in floating point that are not all numbers",
     "shape": "pixels in memory that are not uint8 [H, W, 3]",
 }
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can promise terabytes."""
-_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+MIN_SIDE = 4
+"""Pixels. A smaller file is a placeholder or a counter."""
+AS_IT_IS = Display()
+"""The file's own window, at its own size."""
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa", "La")
+_REDUCED = 2
+"""How many times larger than asked for a JPEG is at least when it is decoded at a part of its size."""
 _LOCK = Lock()
 """Around the filter for warnings, which is the whole process's: pictures are looked at in several threads."""
 
@@ -46,19 +59,36 @@ class Header:
     """Pixels, before it is turned."""
     width: int
     """Pixels, before it is turned."""
+    deep: bool = False
+    """Whether it has more than 8 bits a channel, or is a DICOM file: what is shown of it is a choice."""
 
 
-def decode(image: Image) -> Pixels:
+def decode(image: Image, display: Display = AS_IT_IS) -> Pixels:
     """RGB pixels [H, W, 3]. Raises MediaError with a reason from `REASONS`."""
+    return rgb(shown(image, display))
+
+
+def rgb(pixels: Pixels) -> Pixels:
+    """Grey [H, W] or RGB [H, W, 3] -> RGB [H, W, 3]."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def shown(image: Image, display: Display = AS_IT_IS) -> Pixels:
+    """RGB pixels [H, W, 3], or [H, W] of a grey picture: a third of the memory. Raises MediaError."""
     if image.pixels is not None:
         read_header(image)
-        return image.pixels
-    with _opened(image) as picture:
-        turned = ImageOps.exif_transpose(picture)  # decodes: a torn file is noticed here
-    if turned.mode in ("LA", "PA", "RGBA") or "transparency" in turned.info:
-        clear = turned.convert("RGBA")
-        turned = Pillow.alpha_composite(Pillow.new("RGBA", clear.size, "white"), clear)
-    return np.asarray(turned.convert("RGB"))
+        return np.asarray(_fitted(Pillow.fromarray(image.pixels), display))
+    with files.opened(image.path, _name(image)) as file:
+        if dicom.starts(file):
+            film = dicom.read(file, _name(image))
+            _check(image, film.width, film.height, film.frames)
+            picture = Pillow.fromarray(film.pixels(image.frame or 0, display.window))
+        else:
+            with _opened(image, file) as opened:
+                if display.longest is not None:
+                    opened.draft(None, (display.longest * _REDUCED, display.longest * _REDUCED))
+                picture = _eight_bits(image, ImageOps.exif_transpose(opened), display.window)  # decodes
+    return np.asarray(_fitted(picture, display))
 
 
 def read_header(image: Image) -> Header:
@@ -67,8 +97,13 @@ def read_header(image: Image) -> Header:
         if image.pixels.ndim != 3 or image.pixels.shape[2] != 3 or image.pixels.dtype != np.uint8:
             raise _error(image, "shape", "must be uint8 RGB pixels [H, W, 3]; make it with Image.of(pixels)")
         return Header("memory", *image.pixels.shape[:2])
-    with _opened(image) as picture:
-        return Header(str(picture.format).lower(), picture.height, picture.width)
+    with files.opened(image.path, _name(image)) as file:
+        if dicom.starts(file):
+            film = dicom.read(file, _name(image), header_only=True)
+            _check(image, film.width, film.height, film.frames)
+            return Header("dicom", film.height, film.width, deep=True)
+        with _opened(image, file) as picture:
+            return Header(str(picture.format).lower(), picture.height, picture.width, picture.mode in _DEEP)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -79,30 +114,66 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 @contextmanager
-def _opened(image: Image) -> Iterator[Pillow.Image]:
+def _opened(image: Image, file: BufferedReader) -> Iterator[Pillow.Image]:
     """The picture, its header read and found fit to be decoded."""
-    with files.opened(image.path, _name(image)) as file:
-        try:
-            with _LOCK, warnings.catch_warnings():
-                warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # our own bound is checked below
-                picture = Pillow.open(file)
-            with picture:
-                _check(image, picture)
-                yield picture
-        except UnidentifiedImageError as error:
-            raise _error(image, "not_image", "is no picture that Pillow reads; replace it, or leave it out") from error
-        except Pillow.DecompressionBombError as error:
-            raise _error(image, "huge", f"is too large ({error}); scale it down first") from error
-        except (OSError, SyntaxError, ValueError, MemoryError) as error:  # the last: a JPEG 2000 whose header lies
-            raise _error(image, "torn", f"cannot be decoded ({error!r}); replace it, or leave it out") from error
+    try:
+        with _LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # our own bound is checked below
+            picture = Pillow.open(file)
+        with picture:
+            # The second picture of a JPEG (MPO) is a preview, or the same scene for the other eye.
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            _check(image, picture.width, picture.height, frames)
+            if picture.mode not in _DEEP + _PLAIN:
+                raise _error(image, "torn", f"has colours of an unknown kind ({picture.mode}); save it as PNG")
+            if image.frame:
+                picture.seek(image.frame)
+                _check(image, picture.width, picture.height, frames)
+            yield picture
+    except UnidentifiedImageError as error:
+        raise _error(image, "not_image", "is no picture that Pillow reads; replace it, or leave it out") from error
+    except Pillow.DecompressionBombError as error:
+        raise _error(image, "huge", f"is too large ({error}); scale it down first") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:  # the last: a JPEG 2000 that lies
+        raise _error(image, "torn", f"cannot be decoded ({error!r}); replace it, or leave it out") from error
 
 
-def _check(image: Image, opened: Pillow.Image) -> None:
-    if opened.width * opened.height > MAX_PIXELS:
-        raise _error(image, "huge", f"has {opened.width} x {opened.height} pixels; scale it down first")
-    if opened.mode not in _EIGHT_BIT:
-        message = f"has more than 8 bits a channel (mode {opened.mode}); choose a window and save it with 8 bits"
-        raise _error(image, "depth", message)
+def _check(image: Image, width: int, height: int, frames: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _error(image, "huge", f"has {width} x {height} pixels; scale it down first")
+    if min(width, height) < MIN_SIDE:
+        raise _error(image, "tiny", f"has {width} x {height} pixels, too few to show anything; replace it")
+    if image.frame is None and frames > 1:
+        raise _error(image, "frames", f"holds {frames} pictures; say which one is meant: `frame` 0 is the first")
+    if image.frame is not None and not 0 <= image.frame < frames:
+        raise _error(image, "frames", f"has no frame {image.frame}; name one from 0 to {frames - 1}")
+
+
+def _eight_bits(image: Image, opened: Pillow.Image, window: Policy) -> Pillow.Image:
+    """Grey or RGB."""
+    if opened.mode in _DEEP:
+        values = np.asarray(opened)
+        if not np.isfinite(values).all():
+            raise _error(image, "not_finite", "holds values that are no numbers (NaN or infinity); mend them")
+        return Pillow.fromarray(grey(values, window))
+    if opened.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in opened.info:
+        clear = opened.convert("RGBA")
+        opened = Pillow.alpha_composite(Pillow.new("RGBA", clear.size, "white"), clear)
+    return opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+
+
+def _fitted(picture: Pillow.Image, display: Display) -> Pillow.Image:
+    """Scaled down to its longest side, and squared."""
+    if display.longest is not None and max(picture.size) > display.longest:
+        scale = display.longest / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Pillow.Resampling.LANCZOS, reducing_gap=3.0)
+    if not display.square or picture.width == picture.height:
+        return picture
+    side = max(picture.size)
+    square = Pillow.new(picture.mode, (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
 
 
 def _error(image: Image, reason: str, message: str) -> MediaError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, Literal
 from auscult.core.errors import ConfigError, RenderError
 from auscult.core.forms import form
 from auscult.core.types import Sample
+from auscult.media.window import Display
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -46,6 +47,8 @@ class Wording:
     """Write the options, lettered, under the question."""
     too_long: Literal["error", "trim", "chunk"] = "error"
     """What to do with a clip that is longer than the model takes: refuse, keep its beginning, or hear it in pieces."""
+    display: Display = field(default_factory=Display)
+    """How a picture is shown: its grey values, size and shape."""
 
     def __post_init__(self) -> None:
         before, question, after = template(self.prompt).partition("{question}")

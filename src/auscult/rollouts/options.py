@@ -22,6 +22,9 @@ class Server(Connection):
     """Samples per second of the WAV that is sent."""
     samples: Literal["float32", "pcm16"] = "float32"
     """Samples of that WAV; float32 is what the listener hears, pcm16 is half as long and clips beyond full scale."""
+    send_identified: bool = False
+    """Send DICOM films also when their header names a person, place or day (without PatientIdentityRemoved) or says
+    that text is burned in; false refuses them. Pixels alone are sent, never the header."""
     logprobs: Literal["off", "raw", "processed"] = "raw"
     """What its log-probs are of: raw is before the temperature (vLLM's default), processed after temperature and top_p.
     They are kept only where that is the distribution the learner computes, or else the learner computes its own."""

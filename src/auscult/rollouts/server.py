@@ -419,7 +419,8 @@ class _Call:
         """What is sent. Requests go out prompt by prompt, so the messages of one prompt at a time are kept."""
         engine, sampling, place = self.engine, self.sampling, request.place[0]
         if place != self.current[0]:
-            self.current = (place, wire(engine.listener.messages(request.prompt.sample), engine.options))
+            said = engine.listener.messages(request.prompt.sample)
+            self.current = (place, wire(said, engine.options, engine.listener.wording.display))
         body: dict[str, Any] = {
             "model": engine.served,
             "messages": self.current[1],
