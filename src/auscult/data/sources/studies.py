@@ -1,0 +1,468 @@
+"""Questions about images: ReXVQA's JSON and that of MedGemma GRPO, VQA-RAD's, or a CSV or JSON of one's own.
+
+    {"id-1": {"question": "...", "options": ["A. Normal", "B. Effusion"], "correct_answer": "B", "ImagePath": ["a.png"],
+              "ImageViewPosition": ["PA"], "PatientID": "P7", "Indication": "...", "Findings": "...", ...}}
+    [{"qid": 4, "image_name": "a.jpg", "question": "...", "answer": "yes", "answer_type": "CLOSED", ...}]
+    image,question,options,answer,patient             CSV; several options, images or views are separated by `|`
+
+What a key may be called, `NAMES` says; every other key becomes a tag. All images of a row are shown in its order, each
+behind its view where the row names one (`View 1 (PA):`), but for a view that is itself the answer or an option.
+
+**The report.** Findings and impression hold the answer, so `report` says what of a radiologist's report the prompt
+shows: by default what was known before the film was read (indication and comparison). All of it is in the tags
+`report.Findings` and so on, for rewards; no prompt can name a tag that is called so. A row whose question says what the
+policy hides (a sentence of six words or more) cannot be used.
+
+Files are opened through an index (`data/index.py`), and no image with them: headers are looked at when a split is
+opened, and the look at a set that is kept is remembered when it found nothing wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.core.answer import normal, read_answer
+from auscult.core.errors import DataError, MediaError
+from auscult.core.runs import write_json
+from auscult.core.types import Image, Sample, Turn
+from auscult.data import index, rows, source
+from auscult.data.headers import unusable
+from auscult.data.index import Facts, Index, Unusable, open_index
+from auscult.data.sources.mcq import strip_letters
+from auscult.data.splits import split_groups
+
+Policy = Literal["none", "indication", "full"]
+"""What of the report a prompt shows."""
+By = Literal["patient", "study", "image"]
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "id": ("id", "qid"),
+    "images": ("images", "image", "ImagePath", "image_name"),
+    "views": ("views", "view", "ImageViewPosition", "ViewPosition"),
+    "question": ("question",),
+    "options": ("options", "choices"),
+    "answer": ("answer", "correct_answer"),
+    "explanation": ("explanation", "correct_answer_explanation"),
+    "patient": ("patient", "PatientID", "patient_id"),
+    "study": ("study", "study_id"),
+    "task": ("task", "task_name", "answer_type"),
+    "Indication": ("Indication", "indication"),
+    "Comparison": ("Comparison", "comparison"),
+    "Findings": ("Findings", "findings"),
+    "Impression": ("Impression", "impression"),
+    "Report": ("Report", "report"),
+}
+"""What is read from a row, and the keys under which it may stand."""
+REPORT = ("Indication", "Comparison", "Findings", "Impression", "Report")
+SHOWN: Mapping[Policy, tuple[str, ...]] = {"none": (), "indication": REPORT[:2], "full": REPORT}
+"""Parts of the report that a prompt shows."""
+EMPTY: tuple[Any, ...] = (None, "", [])
+"""Values that say nothing."""
+QUOTED = 6
+"""Words of a hidden sentence that a question does not say by chance."""
+BLOCK = 4096
+"""Rows whose images are looked at together."""
+SHOW = 3
+"""Rows that a note names."""
+_KNOWN = {key: name for name, keys in NAMES.items() for key in keys}
+_SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n")
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A question about the images of one study, as a row has it."""
+
+    id: str
+    """Unique within its file."""
+    images: tuple[Image, ...]
+    """Every view, in order."""
+    names: tuple[str, ...]
+    """The images as the row names them."""
+    views: tuple[str, ...]
+    """What each view is called; empty where the row does not say."""
+    question: str
+    """What is asked."""
+    choices: tuple[str, ...]
+    """Options without their letters; empty for an open question."""
+    answer: str | None
+    """The right option's text, or the open answer; what the row says where that is none of the options."""
+    patient: str
+    """Who was examined; empty where the row does not say."""
+    study: str
+    """The examination; empty where the row does not say."""
+    report: Mapping[str, str]
+    """What the row has of the report, by part."""
+    tags: Mapping[str, str]
+    """All else that the row says."""
+
+    def group(self, by: By = "patient") -> str:
+        """What must not cross a split: the patient, else the study, else the first image, beginning with `by`."""
+        known = {"patient": self.patient, "study": self.study, "image": os.path.normpath("".join(self.names[:1]))}
+        fallback = list(known.values())[list(known).index(by) :]
+        return next((name for name in fallback if name), self.id)
+
+    def sample(self, report: Policy, by: By = "patient", *, label_views: bool = True) -> Sample:
+        """The question with every view in its order, and of the report what the policy shows."""
+        shown = [f"{part}: {self.report[part]}" for part in SHOWN[report] if part in self.report]
+        labels = self._labels() if label_views else ()
+        content: list[str | Image] = []
+        for number, image in enumerate(self.images):
+            content += [f"View {number + 1} ({labels[number]}):", image] if labels else [image]
+        parts = {f"report.{part}": text for part, text in self.report.items()}
+        view = {"view": ", ".join(self.views)} if self.views else {}
+        return Sample(
+            id=self.id,
+            turns=(Turn("user", (*content, "\n".join([*shown, self.question]))),),
+            answers=() if self.answer is None else (self.answer,),
+            choices=self.choices,
+            group=self.group(by),
+            tags={**self.tags, **view, "report": report, **parts},
+        )
+
+    def told(self, report: Policy) -> str | None:
+        """The first sentence that the policy hides and the prompt says all the same; None without any."""
+        shown = [text for part, text in self.report.items() if part in SHOWN[report]]
+        said = _spaced(" ".join([*shown, self.question]))
+        for text in (text for part, text in self.report.items() if part not in SHOWN[report]):
+            whole, words = _spaced(text), said.split()
+            if any(f" {' '.join(words[at : at + QUOTED])} " in whole for at in range(len(words) - QUOTED + 1)):
+                for sentence in _SENTENCE.split(text):
+                    if (spaced := _spaced(sentence)).count(" ") > QUOTED and spaced in said:
+                        return sentence.strip()
+        return None
+
+    def _labels(self) -> tuple[str, ...]:
+        """The views' names, unless one of them is what is asked for."""
+        asked = {normal(text) for text in (*self.choices, self.answer or "")}
+        return () if any(normal(view) in asked for view in self.views) else self.views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source):
+    """Options of questions about images."""
+
+    root: str
+    """The JSON or CSV file; all of its rows are for training when `heldout` is given."""
+    heldout: str | None = None
+    """The file of held-out rows; null splits `root`."""
+    heldout_share: float = 0.1
+    """Share of the groups of `root` that is held out; of no effect when `heldout` is given."""
+    images: str = ""
+    """Folder that image paths are relative to; empty is the file's own."""
+    report: Policy = "indication"
+    """What of the report the prompt shows: none, indication (and comparison), or full, which holds the answer."""
+    group: By = "patient"
+    """What must not cross the split: patient, study or image; a row that does not say goes by the next of them."""
+    label_views: bool = True
+    """Whether each image stands behind the name of its view, where the rows name them."""
+    tasks: tuple[str, ...] = ()
+    """Tasks whose rows are taken, such as [closed] of VQA-RAD; empty takes all."""
+    max_unusable: float = 0.0
+    """Share of the rows that may be unusable, for themselves or for their images; these are left out and counted."""
+    look: bool = True
+    """Whether the header of every image is looked at before training; a missing one is else found when it is asked."""
+    index: str = ""
+    """Folder of the indices of large files; empty puts FILE.index beside each."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heldout_share < 1:
+            raise ValueError(f"heldout_share is {self.heldout_share}: set a share between 0 and 1")
+        if not 0 <= self.max_unusable < 1:
+            raise ValueError(f"max_unusable is {self.max_unusable}: set a share from 0 to below 1")
+
+    def split(self, name: source.Split, seed: int) -> Studies:
+        """Raises DataError when too many rows cannot be used, or a group or image is on both sides, and MediaError when
+        too many rows have images that cannot be used."""
+        found, numbers = self._side(name, seed)
+        sound, _ = self._looked(found, numbers) if self.look else (numbers, {})
+        return Studies(self, found, sound)
+
+    def notes(self, name: source.Split, seed: int) -> tuple[str, ...]:
+        found, numbers = self._side(name, seed)
+        notes = [f"{name}: the prompt shows of the report: {', '.join(SHOWN[self.report]) or 'nothing'}"]
+        if found.unusable:
+            counts = ", ".join(f"{reason} {count:,}" for reason, count in found.unusable.items())
+            notes.append(f"{found.path}: rows left out, {counts}, first: {found.named[0]}")
+        if self.look and self.max_unusable:
+            sound, reasons = self._looked(found, numbers)
+            counts = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+            if reasons:
+                notes.append(f"{name}: {len(numbers) - len(sound):,} rows left out for their images: {counts}")
+        return (*notes, *repeats(found, numbers, name))
+
+    def study(self, found: Index, number: int) -> Study:
+        """Row `number` of a file."""
+        where, name, row = found[number]
+        return read(row, where, name, self._folder(found.path))
+
+    def _side(self, name: source.Split, seed: int) -> tuple[Index, NDArray[np.int64]]:
+        """The file of a split, and the numbers of its rows. Raises DataError for what is on both sides."""
+        found = self._opened(self.root)
+        if self.heldout is None:
+            held = split_groups([*found.groups], self.heldout_share, seed, where=self.root)
+            is_held = np.array([group in held for group in found.groups])[found.columns["groups"]]
+            sides = {"train": (found, self._asked(found, ~is_held)), "heldout": (found, self._asked(found, is_held))}
+        else:
+            other = self._opened(self.heldout)
+            sides = {one: (file, self._asked(file)) for one, file in (("train", found), ("heldout", other))}
+        _refuse_shared(*sides["train"], *sides["heldout"], self)
+        return sides[name]
+
+    def _opened(self, file: str) -> Index:
+        path = Path(file)
+        folder = self._folder(path)
+
+        def describe(where: str, name: str, row: Any) -> Facts:
+            study = read(row, where, name, folder)
+            refuse_flawed(study, where, self.report)
+            return study_facts(study, self.group)
+
+        key = json.dumps([str(folder.absolute()), self.report, self.group])
+        return open_index(path, describe, key=key, folder=self._kept(path), max_unusable=self.max_unusable)
+
+    def _kept(self, file: Path) -> Path:
+        return Path(self.index or file.parent) / f"{file.name}.index"
+
+    def _folder(self, file: Path) -> Path:
+        return Path(self.images) if self.images else file.parent
+
+    def _asked(self, found: Index, side: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Rows of the wanted tasks, of one side. Raises DataError where there is none."""
+        if unknown := [task for task in self.tasks if task not in found.labels]:
+            there = ", ".join(filter(None, found.labels)) or "none at all"
+            raise DataError(f"{found.path}: no row has the task {unknown[0]!r}; there is {there} (--data.tasks)")
+        wanted = np.array([not self.tasks or task in self.tasks for task in found.labels])[found.columns["labels"]]
+        numbers = np.flatnonzero(wanted if side is None else wanted & side)
+        if not len(numbers):
+            raise DataError(
+                f"{found.path}: no row of the tasks {', '.join(self.tasks)} is on one side; take more tasks"
+            )
+        return numbers
+
+    def _looked(self, found: Index, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, int]]:
+        """The rows whose images can be used, as far as headers tell, and how many cannot by reason."""
+        folder = self._kept(found.path)
+        about = _about(folder)
+        chosen = hashlib.sha256(numbers.tobytes()).hexdigest()
+        told = {"about": about, "images": str(self._folder(found.path).absolute()), "rows": chosen}
+        remembered = folder / f"looked-{chosen[:16]}.json"
+        if about and remembered.is_file() and json.loads(remembered.read_text(encoding="utf-8")) == told:
+            return numbers, {}
+        sound: list[int] = []
+        reasons: Counter[str] = Counter()
+        first: MediaError | None = None
+        for start in range(0, len(numbers), BLOCK):
+            block = [(int(number), self.study(found, int(number))) for number in numbers[start : start + BLOCK]]
+            errors = unusable(image for _, study in block for image in study.images)
+            for number, study in block:
+                wrong = next((errors[image] for image in study.images if image in errors), None)
+                if wrong is None:
+                    sound.append(number)
+                else:
+                    reasons[wrong.reason] += 1
+                    first = first or wrong
+        if first is not None and len(numbers) - len(sound) > self.max_unusable * len(numbers):
+            counts = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+            raise MediaError(
+                f"{found.path}: {len(numbers) - len(sound):,} of {len(numbers):,} rows have images that cannot be used "
+                f"({counts}), first: {first}; name their folder (--data.images), or allow for a share of such rows "
+                "(--data.max_unusable)",
+                reason=first.reason,
+            )
+        if about and first is None:
+            write_json(remembered, told)
+        return np.array(sound, np.int64), dict(reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """Samples that are read when they are asked for; their images are not even then."""
+
+    options: Source
+    """How they are shown."""
+    rows: Index = field(repr=False)
+    """Of their file."""
+    numbers: NDArray[np.int64] = field(repr=False)
+    """Which rows."""
+
+    @property
+    def size(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int, /) -> Sample:
+        study = self.options.study(self.rows, int(self.numbers[number]))
+        return study.sample(self.options.report, self.options.group, label_views=self.options.label_views)
+
+
+def fits(path: Path) -> bool:
+    """Whether the first row of a file asks about an image, and is no native one (`data/jsonl.py`)."""
+    try:
+        row = index.first_row(path)
+    except DataError:
+        return False
+    named = {_KNOWN.get(key) for key in row} if isinstance(row, Mapping) else set()
+    return {"images", "question"} <= named and not {"audio", "sound", "turns", "tags", "group"} & set(row)
+
+
+def read(value: Any, where: str, name: str, folder: Path) -> Study:
+    """A row of any of these files; `name` is its id where it has none. Raises Unusable for what has no such shape."""
+    try:
+        row = rows.mapping(value, where)
+        said = _said(row, where)
+        names = _texts(said.get("images"), "images", where)
+        choices = strip_letters(_texts(said.get("options"), "options", where))
+        tags = {key: _text(said[key]) for key in ("task", "explanation") if key in said}
+        tags |= {key: _text(row[key]) for key in row if key not in _KNOWN and row[key] not in EMPTY}
+        if "answer_type" in row:
+            tags["task"] = tags.get("task", "").strip().lower()
+        return Study(
+            id=str(said.get("id", name)),
+            images=tuple(rows.image(path, where, folder) for path in names),
+            names=names,
+            views=_texts(said.get("views"), "views", where),
+            question=rows.text(rows.required(said, "question", where), "question", where),
+            choices=choices,
+            answer=_answer(str(said["answer"]).strip(), choices) if "answer" in said else None,
+            patient=_text(said.get("patient")),
+            study=_text(said.get("study")),
+            report={part: text for part in REPORT if (text := _text(said.get(part)).strip())},
+            tags=tags,
+        )
+    except DataError as error:
+        raise Unusable(str(error)) from None
+
+
+def study_facts(study: Study, by: By) -> Facts:
+    """What the index keeps of a row."""
+    files = tuple(os.path.abspath(image.path or "") for image in study.images)
+    asked = json.dumps([files, study.question.casefold().strip(), sorted(study.choices)])
+    return Facts(study.id, study.group(by), study.tags.get("task", ""), asked, normal(study.answer or ""), files)
+
+
+def refuse_flawed(study: Study, where: str, report: Policy) -> None:
+    """Raises Unusable for a row that nothing can be learnt from, or that says what the policy hides."""
+    reason, sentence = "", ""
+    if not study.images:
+        reason, sentence = "no_media", "no image; add it, or remove the row"
+    elif study.answer is None:
+        reason, sentence = "no_answer", "nothing to learn from or to compare with; add the answer"
+    elif study.choices and study.answer not in study.choices:
+        reason = "answer_not_a_choice"
+        sentence = f"the answer {study.answer!r} is none of its {len(study.choices)} options; correct one of them"
+    elif len(study.views) > 1 and len(study.views) != len(study.images):
+        reason = "views_differ"
+        sentence = f"{len(study.views)} views are named and {len(study.images)} images; a view was dropped, add it"
+    elif told := study.told(report):
+        reason = "report_shown"
+        sentence = f"report is {report}, but the prompt says {told!r} of it; take it out of the question"
+    if reason:
+        raise Unusable(f"{where}: {sentence}", reason=reason)
+
+
+def repeats(found: Index, numbers: NDArray[np.int64], name: str) -> Iterator[str]:
+    """Sentences about rows of a split that ask what an earlier one asks, with the same answer or with another."""
+    later, earlier = found.repeated()
+    chosen = np.isin(later, numbers)
+    later, earlier = later[chosen], earlier[chosen]
+    same = found.columns["answers"][later] == found.columns["answers"][earlier]
+    for which, words in ((same, "ask again what another row asks"), (~same, "contradict another row's answer")):
+        pairs = list(zip(later[which][:SHOW].tolist(), earlier[which][:SHOW].tolist(), strict=True))
+        if pairs:
+            named = ", ".join(f"{found[one][0]} and {found[other][0]}" for one, other in pairs)
+            yield f"{name}: {int(which.sum()):,} rows {words}, first: {named}"
+
+
+def _refuse_shared(
+    train: Index, trained: NDArray[np.int64], heldout: Index, held: NDArray[np.int64], options: Source
+) -> None:
+    """Raises DataError that names a group, or an image under two groups, which is on both sides."""
+    groups = [
+        {file.groups[int(group)] for group in np.unique(file.columns["groups"][numbers])}
+        for file, numbers in ((train, trained), (heldout, held))
+    ]
+    if both := sorted(groups[0] & groups[1]):
+        raise DataError(
+            f"{len(both):,} groups (by {options.group}) are both in training and held out: {', '.join(both[:SHOW])}; "
+            "remove their rows from one side, or leave `heldout` empty and split by heldout_share"
+        )
+    files = np.intersect1d(train.files(trained), heldout.files(held))
+    if len(files):
+        one, other = (file[file.naming(int(files[0]), rows)][0] for file, rows in ((train, trained), (heldout, held)))
+        raise DataError(
+            f"{len(files):,} images are both in training and held out, under two groups (by {options.group}), first in "
+            f"{one} and {other}; give their rows one patient, or split by what they have in common (--data.group)"
+        )
+
+
+def _said(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What the row says, by our names. Raises DataError for a known key misspelt, or two that mean the same."""
+    said: dict[str, Any] = {}
+    for key, value in row.items():
+        name = _KNOWN.get(key)
+        if value in EMPTY:
+            continue
+        if name in said:
+            raise DataError(f"{where}: `{key}` beside another key for the same; the keys are {', '.join(NAMES[name])}")
+        if name:
+            said[name] = value
+        elif near := _misspelt(key):
+            raise DataError(f"{where}: unknown key `{key}`, did you mean `{near}`? Correct it or rename it")
+    return said
+
+
+@lru_cache(maxsize=4096)
+def _misspelt(key: str) -> str | None:
+    """The known key that this unknown one must be meant for."""
+    near = [] if key in _KNOWN else get_close_matches(key, _KNOWN, 1, cutoff=0.85)
+    return near[0] if near else None
+
+
+def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
+    """A list of texts, or texts with `|` between them."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split("|") if part.strip())
+    return rows.texts(value, key, where)
+
+
+def _spaced(text: str) -> str:
+    """Its words in lower case, a space around each."""
+    return f" {' '.join(_WORD.findall(text.casefold()))} "
+
+
+def _text(value: Any) -> str:
+    """What becomes a tag: text as it is, lists of texts with commas, other values in JSON."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _answer(answer: str, choices: Sequence[str]) -> str:
+    """The option that an answer names by its text or its letter; itself where it names none."""
+    if not choices or answer in choices:
+        return answer
+    if answer in tuple(ascii_uppercase[: len(choices)]) and all(len(choice) > 1 for choice in choices):
+        return choices[ascii_uppercase.index(answer)]  # as nearly every file has it, in a hundredth of the time
+    return read_answer(answer, choices).answer or answer
+
+
+def _about(folder: Path) -> str:
+    """What a kept index says of its file; empty where none is kept."""
+    try:
+        return (folder / "about.json").read_text(encoding="utf-8")
+    except OSError:
+        return ""
