@@ -115,9 +115,10 @@ def _first(arguments: Sequence[str]) -> list[str]:
 
 
 def look_for_data(recipe: Recipe, name: str) -> None:
-    """Refuses a recipe whose own idea of where the data are is wrong here: the reader did not choose it."""
+    """Refuses a recipe whose own idea of where the data are is wrong here: the reader did not choose it. One that makes
+    its data itself is none."""
     root = getattr(recipe.data, "root", None)
-    if isinstance(root, str) and not Path(root).exists():
+    if isinstance(root, str) and recipe.prepare is None and not Path(root).exists():
         raise ConfigError(
             f"there is no {root} here, which recipe {name} assumes as `data.root`; name yours with --data.root "
             + ("FILE" if Path(root).suffix else "DIR")

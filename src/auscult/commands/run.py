@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from auscult.commands.arguments import Parser
 from auscult.commands.output import quiet, show
 from auscult.commands.recipes import asked
 from auscult.core.errors import ConfigError
+from auscult.trackers import TRACKERS, tracking
 
 if TYPE_CHECKING:
     from auscult.recipe import Recipe
@@ -19,11 +21,26 @@ if TYPE_CHECKING:
 
 def run(command: str, arguments: list[str]) -> int:
     """Runs a recipe, or the part of it that `command` names."""
-    parser = Parser(command, "RECIPE [--model DIR] [--out DIR] [--json] [--overwrite] [--key value ...]")
+    parser = Parser(
+        command, "RECIPE [--preset NAME] [--model DIR] [--out DIR] [--json] [--overwrite] [--key value ...]"
+    )
     parser.add_argument("--model", metavar="DIR", help="saved model to begin with; short for --model.path")
     parser.add_argument("--out", metavar="DIR", help=f"run folder (default: {_folder('runs/NAME', command)})")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all figures")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
+    if command == "run":
+        parser.add_argument(
+            "--stage",
+            metavar="NAME",
+            help="one stage alone, in the same run folder, in this order: prepare, pretrain, sft, rest, grpo, evaluate "
+            "(default: all that is left)",
+        )
+    parser.add_argument(
+        "--tracker",
+        metavar="NAME",
+        choices=TRACKERS,
+        help="hand the figures on to tensorboard, trackio or wandb too (default: nobody)",
+    )
     found = asked(parser, arguments, data=True)
     return work(command, *found) if found else 0
 
@@ -38,15 +55,20 @@ def work(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
     quiet()
     from auscult import pipeline
     from auscult.console import Reporter
+    from auscult.core.config import to_dict
 
     out = Path(known.out) if known.out else pipeline.folder(_folder(recipe.name, command))
     if out.is_file():
         raise ConfigError(f"{command}: --out {out} is a file; name a folder")
     if command != "run":
         recipe = pipeline.only(recipe, None if command == "eval" else command)
-    with Reporter() as tell:
-        spoken = shlex.join(["auscult", *sys.argv[1:]])
-        figures = pipeline.run(recipe, out, spoken, tell, say=tell.say, overwrite=known.overwrite)
-    if figures:  # of several processes the first one speaks
+    spoken, stage = shlex.join(["auscult", *sys.argv[1:]]), getattr(known, "stage", None)
+    with Reporter() as bars, tracking(known.tracker, out, to_dict(recipe), bars, bars.say) as (tell, tracker):
+        figures = pipeline.run(recipe, out, spoken, tell, say=bars.say, overwrite=known.overwrite, stage=stage)
+        if tracker is not None and figures:
+            tracker.results(figures.get("results", {}))
+    if "stage" in figures:
+        print(json.dumps(figures) if known.json else figures["made"])
+    elif figures:  # of several processes the first one speaks
         show(out, figures, as_json=known.json)
     return 0
