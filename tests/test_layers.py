@@ -52,7 +52,7 @@ TORCHLESS = ("core", "media", "data", "rewards", "evaluate", "report")
 """Folders that name no torch at any depth. `curate`, `recipe`, `commands` and `cli` may, but load without it."""
 ASKS_A_MODEL = ("auscult.evaluate.evaluation",)
 """The files in them that do, because they run a model."""
-ASKS_ONE_LATE = ("auscult.rewards.clap",)
+ASKS_ONE_LATE = ("auscult.rewards.clap", "auscult.rewards.fense", "auscult.rewards.sbert")
 """The files in them that name it in functions only, and load without it."""
 LOADS_WITHOUT_TORCH = (*TORCHLESS, "curate", "console", "doctor", "recipe", "commands", "cli")
 

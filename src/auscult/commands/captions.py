@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auscult.commands.arguments import Parser
+from auscult.commands.arguments import Parser, nearest
+from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from auscult.evaluate.captions import Scored
+
+JAVA = ("meteor", "spice", "spider")
+"""Metrics of captions that need it, SPIDEr being the mean of SPICE and CIDEr-D."""
+MODELS = {"clap": "MODEL", "sbert": "MODEL", "fense": "DETECTOR"}
+"""Scorers that want a model, and what that is called in usage."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -55,7 +62,11 @@ def _unread(names: Mapping[str, int]) -> str:
 
 def score(arguments: list[str]) -> int:
     """Scores a file of captions; `arguments` are those after `auscult score captions`."""
-    parser = Parser("score", "captions FILE [--clap MODEL [--media DIR]] [--out DIR] [--json]")
+    parser = Parser(
+        "score",
+        "captions FILE [--scorer NAME ...] [--clap MODEL [--media DIR]] [--sbert MODEL [--fense DETECTOR]] [--out DIR] "
+        "[--json]",
+    )
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -64,20 +75,33 @@ def score(arguments: list[str]) -> int:
     parser.add_argument(
         "--clap", metavar="MODEL", help="a saved CLAP or a hub id: also how well captions fit their recordings"
     )
+    parser.add_argument(
+        "--sbert", metavar="MODEL", help="a model of sentences or a hub id: also how near captions come in meaning"
+    )
+    parser.add_argument(
+        "--fense", metavar="DETECTOR", help="a converted detector of errors: also FENSE, by it and the model of --sbert"
+    )
+    parser.add_argument(
+        "--scorer",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="of bleu_1 ... bleu_4, rouge_l, cider_d, clap, sbert and fense, tell these (default: all that can be had)",
+    )
     parser.add_argument("--media", metavar="DIR", help="folder of the recordings (default: the file's own)")
     parser.add_argument("--out", metavar="DIR", help="folder for results and scores of each caption (default: none)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if parser.helped(arguments):
         return 0
+    _refuse_java([word.removeprefix("--") for word in arguments if word.startswith("--")])
     known = parser.parse_args(arguments)
-    from auscult.commands.output import quiet
+    _check(known)
     from auscult.evaluate import captions
-    from auscult.rewards.clap import load
 
     scored = captions.score(captions.read_captions(Path(known.file), Path(known.media) if known.media else None))
-    if known.clap:
-        quiet()
-        scored = captions.listened(scored, load(known.clap, "auto"))
+    scored = _by_models(scored, known)
+    if known.scorer:
+        scored = captions.among(scored, known.scorer)
     if known.out:
         _write(scored, Path(known.out), known.file)
     if known.json:
@@ -85,6 +109,48 @@ def score(arguments: list[str]) -> int:
     else:
         _show(scored)
     return 0
+
+
+def _refuse_java(names: Sequence[str]) -> None:
+    """Raises ConfigError for the metrics of captions that are not here."""
+    for name in names:
+        if name.partition("=")[0].lower() in JAVA:
+            raise ConfigError(
+                f"score captions: {name} needs Java and word lists of its own, so it is not here; take cider_d, or "
+                "--sbert MODEL and --fense DETECTOR, or score the file with aac-metrics"
+            )
+
+
+def _check(known: argparse.Namespace) -> None:
+    """Raises ConfigError for metrics that cannot be had."""
+    from auscult.evaluate.captions import METRICS
+
+    if known.fense and not known.sbert:
+        raise ConfigError("score captions: FENSE starts from a model of sentences; name it with --sbert MODEL")
+    _refuse_java(known.scorer)
+    names = [*METRICS, *MODELS]
+    for name in known.scorer:
+        if name not in names:
+            raise ConfigError(f"score captions: there is no scorer {name!r}{nearest(name, names)}; see --help")
+        if name in MODELS and not getattr(known, name):
+            raise ConfigError(f"score captions: {name} is a model's; name it with --{name} {MODELS[name]}")
+
+
+def _by_models(scored: Scored, known: argparse.Namespace) -> Scored:
+    """The score with what the models say that are named."""
+    from auscult.commands.output import quiet
+    from auscult.evaluate import captions
+    from auscult.rewards import clap, fense, sbert
+
+    if known.clap or known.sbert:
+        quiet()
+    if known.clap:
+        scored = captions.listened(scored, clap.load(known.clap, "auto"))
+    if known.sbert:
+        scored = captions.resembling(scored, sbert.load(known.sbert, "auto"))
+    if known.fense:
+        scored = captions.resembling(scored, fense.load(known.sbert, known.fense, "auto"))
+    return scored
 
 
 def _write(scored: Scored, folder: Path, source: str) -> None:

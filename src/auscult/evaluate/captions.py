@@ -7,8 +7,9 @@ prediction scores 0 and is counted as empty, a row without a reference is refuse
 CIDEr-D takes its document frequencies from the references of the file, as published tables do; with a single row it has
 no weights and is None.
 
-A CLAP, where one is given, listens to the recordings (`audio`) and needs no references. METEOR and SPICE are not there:
-both are Java programs with word lists of their own, and a likeness of them would be another metric.
+A CLAP, where one is given, listens to the recordings (`audio`) and needs no references; a model of sentences gives the
+SBERT similarity, and with a detector of errors FENSE. METEOR and SPICE are not there: both are Java programs with word
+lists of their own, and a likeness of them would be another metric.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from auscult.rewards.captioning.frequencies import Frequencies
 from auscult.rewards.captioning.rouge import Reference, rouge_l
 from auscult.rewards.captioning.tokens import TOKENIZER, tokenize
 from auscult.rewards.clap import Clap
+from auscult.rewards.fense import Fense
+from auscult.rewards.sbert import Sentences
 
 METRICS = {
     "bleu_1": "BLEU-1, corpus level, closest reference length",
@@ -157,12 +160,33 @@ def listened(scored: Scored, model: Clap) -> Scored:
         if row.audio is None:
             raise DataError(f"caption {row.id} names no recording, which CLAP listens to; add `audio` to its row")
         found += model.similarity(row.audio, [row.prediction])
+    return _beside(scored, "clap", found, model.variant)
+
+
+def resembling(scored: Scored, model: Sentences | Fense) -> Scored:
+    """The score with `sbert` or `fense`: how near each caption comes to its references, 0 for an empty one."""
+    found = [model.similarity(row.references, [row.prediction])[0] for row in scored.rows]
+    return _beside(scored, "sbert" if isinstance(model, Sentences) else "fense", found, model.variant)
+
+
+def _beside(scored: Scored, name: str, found: Sequence[float], variant: str) -> Scored:
+    """The score with another metric, whose corpus value is the mean."""
     return replace(
         scored,
-        each=tuple({**scores, "clap": value} for scores, value in zip(scored.each, found, strict=True)),
-        corpus={**scored.corpus, "clap": fmean(found)},
-        variants={**scored.variants, "clap": model.variant},
+        each=tuple({**scores, name: value} for scores, value in zip(scored.each, found, strict=True)),
+        corpus={**scored.corpus, name: fmean(found)},
+        variants={**scored.variants, name: variant},
     )
+
+
+def among(scored: Scored, names: Sequence[str]) -> Scored:
+    """The score with the metrics called `names` alone."""
+
+    def those(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: values[name] for name in values if name in names}
+
+    each = tuple(map(those, scored.each))
+    return replace(scored, each=each, corpus=those(scored.corpus), variants=those(scored.variants))
 
 
 def tokenized(texts: Sequence[str]) -> list[tuple[str, ...]]:
