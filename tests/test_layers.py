@@ -43,7 +43,8 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     "commands": (*STAGES, "curate", "console", "doctor", "recipe", "session", "pipeline", "exams", "encoders"),
     "cli": ("core", "commands"),
     "__main__": ("cli",),
-    "": (),
+    "asking": ("core", "media", "models", "rollouts"),
+    "": ("asking",),
 }
 """Who may import whom, besides its own folder; `` is `auscult/__init__.py`."""
 NO_FILES_OF_CODE = "recipes"

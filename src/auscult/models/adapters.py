@@ -52,15 +52,37 @@ def load(path: str | Path, wording: Wording, learning: Learning, opener: Opener)
     config = Path(path) / CONFIG
     if not config.is_file():
         return prepare(opener(path, wording, **_how(learning)), learning, str(path))
-    if _whole(config.parent):
-        base = str(path)
-    else:
-        base = located(json.loads(config.read_text())["base_model_name_or_path"], config.parent)
+    base = beneath(path)
     listener = prepare(opener(base, wording, **_how(learning)), learning, base)
     if not isinstance(listener.adapter, Adapter):
         raise ConfigError(f"{path} holds an adapter, but no part of the model is adapted; set model.language: adapt")
     _restore(listener, listener.adapter, config.parent)
     return listener
+
+
+def asked(path: str | Path, wording: Wording, learning: Learning, opener: Opener) -> Listener:
+    """The listener in `path` with its adapters as they were saved, to be asked and not taught: of `learning` only how
+    weights are held counts."""
+    base = beneath(path)
+    listener = opener(base, wording, **_how(learning))
+    if (Path(path) / CONFIG).is_file():
+        from peft import PeftModel  # heavy, and only adapted models need it
+
+        parameters = dict(listener.model.named_parameters())
+        for name, value in _beside(Path(path)).items():
+            parameters[name].data = value
+        with _no_old_name():
+            listener.adapter = Adapter(PeftModel.from_pretrained(listener.model, path), base)
+    listener.model.requires_grad_(False).eval()
+    return listener
+
+
+def beneath(path: str | Path) -> str:
+    """The plain checkpoint that `path` is, or that its adapter lies over."""
+    folder = Path(path)
+    if not (folder / CONFIG).is_file() or _whole(folder):
+        return str(path)
+    return located(json.loads((folder / CONFIG).read_text())["base_model_name_or_path"], folder)
 
 
 def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
@@ -88,8 +110,8 @@ def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
         raise ConfigError("no part of the model learns; set model.language to train or adapt")
     if targets:
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
-        beneath = getattr(listener.model.config, "base", None) or base
-        listener.adapter = Adapter(_attach(listener, learning.lora, targets), beneath)
+        lies_on = getattr(listener.model.config, "base", None) or base
+        listener.adapter = Adapter(_attach(listener, learning.lora, targets), lies_on)
         for name, p in model.named_parameters():  # attaching freezes all else
             if name in trained:
                 p.requires_grad_(True)
@@ -186,12 +208,17 @@ def _attach(listener: Listener, lora: Lora, targets: list[str]) -> Any:
         use_rslora=lora.rslora,
         use_dora=lora.dora,
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "`is_gradient_checkpointing`", FutureWarning
-        )  # peft 0.21 asks by its old name
+    with torch.random.fork_rng(), _no_old_name():
         torch.manual_seed(derive(0, "adapter"))
         return get_peft_model(listener.model, config)
+
+
+@contextmanager
+def _no_old_name() -> Generator[None]:
+    """peft 0.21 asks whether gradients are checkpointed by that attribute's old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def _linear(module: nn.Module) -> list[str]:
@@ -226,16 +253,19 @@ def _restore(listener: Listener, adapter: Adapter, folder: Path) -> None:
             f"{folder}: the adapter does not fit ({(missing or found.unexpected_keys)[0]} …); set model.lora and the "
             "parts that are adapted as they were when it was saved"
         )
-    if _whole(folder):
-        return
-    trained = _trained(listener.model)
-    values = load_file(folder / TRAINED) if (folder / TRAINED).is_file() else {}
-    if values.keys() != trained.keys():
-        odd = sorted(values.keys() ^ trained.keys())[0]
-        raise RunError(f"{folder}: {odd} is trained in one of checkpoint and recipe only; set the model's parts alike")
+    trained, values = {} if _whole(folder) else _trained(listener.model), _beside(folder)
+    if odd := sorted(values.keys() ^ trained.keys()):
+        raise RunError(
+            f"{folder}: {odd[0]} is trained in one of checkpoint and recipe only; set the model's parts alike"
+        )
     with torch.no_grad():
         for name, value in values.items():
             trained[name].copy_(value)
+
+
+def _beside(folder: Path) -> dict[str, Tensor]:
+    """What was trained in full beside the adapters."""
+    return load_file(folder / TRAINED) if (folder / TRAINED).is_file() else {}
 
 
 def _how(learning: Learning) -> dict[str, Any]:

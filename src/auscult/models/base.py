@@ -28,7 +28,7 @@ PLAIN = (
 def located(base: str, folder: str | Path) -> str:
     """Where the base is that a checkpoint in `folder` names: relative to it, absolute, or a hub id."""
     beside = os.path.normpath(Path(folder).absolute() / base)
-    return beside if Path(beside).exists() else base
+    return beside if Path(beside).exists() or base.startswith(".") else base
 
 
 def named(base: str, folder: str | Path) -> str:
@@ -38,13 +38,13 @@ def named(base: str, folder: str | Path) -> str:
 
 def language_model(base: str, asked: str, **how: Any) -> PreTrainedModel:
     """The causal language model in, or of, the folder or hub id `base`; `how` goes to `from_pretrained`, `asked` says
-    who wants it. Raises ConfigError when it is not there or has no language model."""
+    what wants it. Raises ConfigError when it is not there or has no language model."""
     try:
         config = AutoConfig.from_pretrained(base)
     except (OSError, ValueError) as error:
+        why = "is not there" if base.startswith((".", "/")) else f"cannot be opened ({str(error).splitlines()[0]})"
         raise ConfigError(
-            f"{asked} needs the language model {base}, which cannot be opened ({str(error).splitlines()[0]}); put it "
-            "there, or say where it is with --model.base"
+            f"{asked}: the language model {base} {why}; put it there, or say where it is with --model.base"
         ) from error
     text = config.get_text_config()
     if text is config:

@@ -1,0 +1,140 @@
+"""A saved model, asked from Python: the folder says what family it is, and what it hears is turned into what it takes.
+
+It answers as in a run: the same prompt, the same passes, greedily unless asked otherwise.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedConfig
+
+from auscult.core.config import Plugin
+from auscult.core.errors import ConfigError, MediaError
+from auscult.core.types import Audio, Frames, Image, Media, Sample, Sampling, Turn
+from auscult.media import audio
+from auscult.models import adapters
+from auscult.models.family import Model
+from auscult.models.listener import Listener
+from auscult.models.wording import Wording
+from auscult.rollouts.local import LocalEngine
+
+Given = str | Path | bytes | NDArray[Any] | tuple[NDArray[Any], int] | Media
+"""A recording or picture: its file, the bytes of a recording, feature frames [T, F], pixels uint8 [H, W, 3], mono
+samples [N] with their rate in Hz, or what `auscult.core.types` has for it."""
+AS_WRITTEN = Wording(form="label", instruction=False, choices=False)
+"""The model reads what it is asked, and nothing around it."""
+FAMILIES = Plugin("family", "auscult.models.families")
+
+
+@dataclass(frozen=True, slots=True)
+class AuscultModel:
+    """A model that hears, and sees where its family does.
+
+    >>> from auscult import AuscultModel
+    >>> model = AuscultModel.from_pretrained("runs/medgemma-audio/grpo/model")
+    >>> model.generate("dog.wav", "Describe this sound.")
+    """
+
+    listener: Listener
+    """The model with its tokenizer."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        base: str | None = None,
+        wording: Wording = AS_WRITTEN,
+        device: str | None = None,
+        weights: Literal["auto", "float32", "bfloat16", "nf4"] = "auto",
+    ) -> AuscultModel:
+        """The model in a folder that a stage of auscult wrote, adapted or not, or a plain checkpoint of a family's, a
+        folder or a hub id.
+
+        `base` is where a graft's language model is, if not where the folder says; `wording` is how a run put its
+        questions, where that was more than the question; `device` is a GPU where there is one; `weights` are as in
+        `Learning`. Raises ConfigError where there is no such model, or its language model is missing.
+        """
+        settings: dict[str, Any] = {"weights": weights} if base is None else {"weights": weights, "base": base}
+        options = _family_of(adapters.beneath(path))(**settings)
+        listener = adapters.asked(path, wording, options, options.open)
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        torch.nn.Module.to(listener.model, where)  # transformers' own refuses 4-bit weights
+        return cls(listener)
+
+    def generate(
+        self,
+        media: Given | list[Given] | None,
+        prompt: str,
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> str:
+        """The reply to `prompt` about one recording or picture, several in a list, or none; special tokens left out.
+
+        Greedy at temperature 0; above, drawn by `seed`. Raises MediaError for what cannot be heard, RenderError for a
+        prompt that holds a special token.
+        """
+        given = media if isinstance(media, list) else [] if media is None else [media]
+        turn = Turn("user", (*map(as_media, given), prompt))
+        asked = self.listener.prompt(Sample("asked", (turn,), ()))
+        sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+        ((reply,),) = LocalEngine(self.listener).roll([asked], 1, sampling, seed)
+        return reply.text
+
+
+def as_media(given: Given) -> Media:
+    """What is given as a recording, frames or a picture. Raises MediaError for what is none of them."""
+    match given:
+        case str() | Path():
+            kind = mimetypes.guess_type(str(given))[0] or ""
+            picture = kind.startswith("image/") or kind == "application/dicom"
+            return Image(str(given)) if picture else Audio(str(given))
+        case bytes():
+            with NamedTemporaryFile() as file:  # read as every file is, with every check
+                file.write(given)
+                file.flush()
+                rate = audio.read_header(Audio(file.name)).rate
+                return Audio.of(audio.decode(Audio(file.name), rate), rate)
+        case (np.ndarray(ndim=1) as wave, rate) if np.issubdtype(wave.dtype, np.floating):
+            return Audio.of(wave, int(rate))
+        case np.ndarray(ndim=3, dtype=np.uint8):
+            return Image.of(given)
+        case np.ndarray(ndim=2) if np.issubdtype(given.dtype, np.floating):
+            return Frames.of(given.astype(np.float32), 1.0)
+        case Audio() | Frames() | Image():
+            return given
+        case _:
+            raise MediaError(
+                f"{_described(given)} is nothing to hear or see; give a file, (mono samples [N], rate) or feature "
+                "frames [T, F] in floating point, or pixels uint8 [H, W, 3]",
+                reason="kind",
+            )
+
+
+def _described(given: object) -> str:
+    if isinstance(given, np.ndarray):
+        return f"an array {given.dtype} {list(cast(NDArray[Any], given).shape)}"
+    return f"an object of type {type(given).__name__}"
+
+
+def _family_of(path: str | Path) -> type[Model]:
+    """The options of the family whose checkpoint is in the folder, or of the hub id, `path`."""
+    try:
+        kind = str(PreTrainedConfig.get_config_dict(path)[0].get("model_type", "")).removeprefix("auscult_")
+    except OSError as error:
+        raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id") from error
+    names = [name for name in FAMILIES.names() if kind.startswith(name)]
+    if not names:
+        raise ConfigError(f"{path} holds a model of type {kind!r}; there are {', '.join(FAMILIES.names())}")
+    return FAMILIES.find(max(names, key=len), Model)
