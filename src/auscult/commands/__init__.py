@@ -20,7 +20,7 @@ COMMANDS = {
     "submit": "check predictions and write them as a benchmark wants them sent",
     "captions": "df FILE: write the document frequencies that the CIDEr-D reward needs",
     "rewards": "audit RECIPE: try to cheat its rewards and say what pays",
-    "data": "check FILE: what is there, what is wrong and why; leaks FILE: what of it is in a benchmark; audioset",
+    "data": "check FILE: what is there, what is wrong and why; leaks FILE: what is in a benchmark; frames; audioset",
     "report": "write the page of a run folder again and print its table",
     "list": "what there is: recipes, data formats, models, algorithms, rewards, benchmarks, scorers, forms",
     "doctor": "what this machine can do, and what is missing",

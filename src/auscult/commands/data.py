@@ -30,6 +30,10 @@ def run(command: str, arguments: list[str]) -> int:
         from auscult.commands import audioset
 
         return audioset.run(command, arguments[1:])
+    if arguments[:1] == ["frames"]:
+        from auscult.commands import frames
+
+        return frames.run(command, arguments[1:])
     verb = next((word for word in arguments if word in USAGES), None)
     if verb is None and (set(HELP) & set(arguments)):
         print("\n".join(_parser(command, name).format_help() for name in USAGES))
