@@ -45,6 +45,11 @@ def test_from_recordings_to_what_the_encoder_knows(recordings: Path, tmp_path: P
     assert found["split"] == "folds [1, 2] of the names"
     assert found["linear"]["features"]["accuracy"] > 0.9  # a tone is no noise
     assert {"pretrained", "random", "features", "over_random", "over_features"} == found["linear"].keys()
+    each = found["linear"]["random"]["each"]
+    assert len(each) == found["random_encoders"] == 8
+    assert found["linear"]["random"]["accuracy"] == pytest.approx(sum(each) / 8)
+    over = found["linear"]["pretrained"]["accuracy"] - found["linear"]["random"]["accuracy"]
+    assert found["linear"]["over_random"]["difference"] == pytest.approx(over)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["epoch"] == 2.0
     assert {"loss", "loss_of_mean", "cosine", "grad_norm", "lr", "seconds"} <= rows[-1].keys()
@@ -63,7 +68,7 @@ def test_from_recordings_to_what_the_encoder_knows(recordings: Path, tmp_path: P
     assert main(["probe", str(out / "encoder"), str(recordings), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
     assert main(["probe", str(out / "encoder"), str(recordings)]) == 0
-    assert "A random one of its shape" in capsys.readouterr().out
+    assert "8 random ones of its shape" in capsys.readouterr().out
 
 
 def test_features_are_the_recordings_in_their_order(recordings: Path, tmp_path: Path):

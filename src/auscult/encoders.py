@@ -17,7 +17,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from auscult.core.config import to_dict
 from auscult.core.errors import DataError
@@ -39,7 +40,7 @@ from auscult.data.splits import split_groups
 from auscult.data.windows import usable
 from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
 from auscult.media.audio import decode
-from auscult.models.mae import MaeConfig, MaskedAutoencoder
+from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 from auscult.recipe import Pretraining
 from auscult.session import Say, Tell, clock, device
@@ -50,7 +51,10 @@ FOLD = re.compile(r"(\d+)-.+")
 """A name that begins with its fold, as ESC's do."""
 FOLDS = 5
 """Of clips whose names say none."""
-PROBES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": probing.linear, "knn": probing.knn}
+RANDOM = 8
+"""Random encoders beside the trained one: a single one tells the classes ten points better or worse by its seed."""
+Probe = Callable[[Tensor, Tensor, Tensor], Tensor]
+PROBES: Mapping[str, Probe] = {"linear": probing.linear, "knn": probing.knn}
 
 
 def run(recipe: Pretraining, out: Path, command: str, tell: Tell, *, say: Say, overwrite: bool) -> dict[str, Any]:
@@ -176,62 +180,74 @@ def labelled(root: Path, ignore: tuple[str, ...]) -> Labelled:
 
 def probe(path: Path, clips: Labelled, seed: int, where: torch.device, tell: Tell) -> dict[str, Any]:
     """How well a linear layer and the nearest neighbours tell the classes, each fold by the others: on the vectors of
-    the encoder, of a random one of its shape, and on the mean of the features themselves."""
+    the encoder, on those of `RANDOM` random ones of its shape, and on the mean of the features themselves."""
     model = MaskedAutoencoder.from_pretrained(path)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "probe", "random"))
-        random = MaskedAutoencoder(cast(MaeConfig, model.config))
-    random.encoder.mean.copy_(model.encoder.mean)
-    random.encoder.deviation.copy_(model.encoder.deviation)
-    encoders = {"pretrained": model.encoder.to(where).eval(), "random": random.encoder.to(where).eval()}
     if model.config.source != "mel":
         raise DataError(
             f"{path}: hears frames, and {len(clips.clips)} recordings are none; probe an encoder of log-mel"
         )
-    found: dict[str, list[Tensor]] = {"pretrained": [], "random": [], "features": []}
+    strangers = [_stranger(model, derive(seed, "probe", "random", number)) for number in range(RANDOM)]
+    encoders = [model.encoder.to(where).eval(), *(stranger.to(where).eval() for stranger in strangers)]
+    heard: list[list[Tensor]] = [[] for _ in encoders]
+    means: list[Tensor] = []
     for number, clip in enumerate(clips.clips, start=1):
         rows = log_mel(decode(Audio(str(clip.path)), RATE), model.config.features)[None].to(where)
         length = torch.tensor([rows.shape[1]], device=where)
         with torch.no_grad():
-            for name, encoder in encoders.items():
-                found[name].append(encoder.hear(rows, length)[0][0].mean(0))
-        found["features"].append(rows[0].mean(0))
+            for encoder, vectors in zip(encoders, heard, strict=True):
+                vectors.append(encoder.hear(rows, length)[0][0].mean(0))
+        means.append(rows[0].mean(0))
         tell("probe", number, len(clips.clips), {})
-    vectors = {name: torch.stack(rows).double().cpu() for name, rows in found.items()}
-    return {"encoder": str(path), "clips": len(clips.clips), "split": clips.split, **_scores(clips, vectors)}
+    stacked = [torch.stack(vectors).double().cpu() for vectors in (*heard, means)]
+    sources = {"pretrained": stacked[:1], "random": stacked[1:-1], "features": stacked[-1:]}
+    told = {"encoder": str(path), "clips": len(clips.clips), "split": clips.split, "random_encoders": RANDOM}
+    return told | _scores(clips, sources)
 
 
-def _scores(clips: Labelled, vectors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Accuracies with intervals, and the paired difference between the first vectors and the others."""
+def _stranger(model: MaskedAutoencoder, seed: int) -> PatchEncoder:
+    """An encoder of the same shape with random weights, which knows mean and deviation of the features."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = MaskedAutoencoder(cast(MaeConfig, model.config)).encoder
+    encoder.mean.copy_(model.encoder.mean)
+    encoder.deviation.copy_(model.encoder.deviation)
+    return encoder
+
+
+def _scores(clips: Labelled, sources: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:
+    """Accuracies with intervals, and the paired difference between the first source and the others. Of a source with
+    several vectors for each clip, a clip counts by the share of them with which it was told rightly."""
     classes = sorted({clip.label for clip in clips.clips})
     truth = torch.tensor([classes.index(clip.label) for clip in clips.clips])
-    targets = torch.eye(len(classes), dtype=torch.float64)[truth]
     folds = torch.tensor(clips.folds)
     groups = [clip.group for clip in clips.clips]
     told: dict[str, Any] = {"classes": classes, "chance": 1 / len(classes), "folds": len(set(clips.folds))}
     for name, scores_of in PROBES.items():
-        right: dict[str, list[bool]] = {}
-        for source, values in vectors.items():
-            correct = torch.zeros(len(truth), dtype=torch.bool)
-            for fold in sorted(set(clips.folds)):
-                test = folds == fold
-                found = scores_of(values[~test], targets[~test], values[test])
-                correct[test] = found.argmax(1) == truth[test]
-            right[source] = correct.tolist()
-        first, *others = right
-        told[name] = {
-            source: {
-                "accuracy": sum(row) / len(row),
-                "correct": sum(row),
-                "interval": list(clustered_wilson(row, groups)),
-            }
-            for source, row in right.items()
-        } | {
-            f"over_{other}": {
-                key: value
-                for key, value in asdict(paired_bootstrap(right[other], right[first], groups, seed=0)).items()
-                if key in ("difference", "interval")
-            }
-            for other in others
+        each = {
+            source: torch.stack([_right(scores_of, vectors, truth, folds) for vectors in several])
+            for source, several in sources.items()
         }
+        right = {source: rows.double().mean(0).tolist() for source, rows in each.items()}
+        told[name] = {source: _accuracy(rows, groups) for source, rows in each.items()}
+        first, *others = right
+        for other in others:
+            paired = paired_bootstrap(right[other], right[first], groups, seed=0)
+            told[name][f"over_{other}"] = {"difference": paired.difference, "interval": paired.interval}
     return told
+
+
+def _right(scores_of: Probe, vectors: Tensor, truth: Tensor, folds: Tensor) -> Tensor:
+    """Which clips [N] are told rightly from vectors [N, D] by what was fitted to the other folds."""
+    targets = functional.one_hot(truth).double()
+    right = torch.zeros(len(truth), dtype=torch.bool)
+    for fold in folds.unique():
+        test = folds == fold
+        right[test] = scores_of(vectors[~test], targets[~test], vectors[test]).argmax(1) == truth[test]
+    return right
+
+
+def _accuracy(right: Tensor, groups: Sequence[str]) -> dict[str, Any]:
+    """The accuracy of one source [K, N] with its interval, and of each of its K encoders."""
+    scores = right.double().mean(0)
+    told = {"accuracy": scores.mean().item(), "interval": list(clustered_wilson(scores.tolist(), groups))}
+    return told if len(right) == 1 else {**told, "each": right.double().mean(1).tolist()}

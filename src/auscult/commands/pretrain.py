@@ -95,7 +95,11 @@ def show(found: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     table = Table("", "linear", "nearest neighbours", box=box.SIMPLE_HEAD, pad_edge=False)
-    names = {"pretrained": "This encoder", "random": "A random one of its shape", "features": "The features themselves"}
+    names = {
+        "pretrained": "This encoder",
+        "random": f"{found['random_encoders']} random ones of its shape",
+        "features": "The features themselves",
+    }
     for source, title in names.items():
         table.add_row(title, *(_share(found[probe][source]) for probe in ("linear", "knn")))
     console = Console(width=120)
