@@ -457,7 +457,8 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     """Sampled and scored rollouts of held-out samples, their audio beside them: what the page plays."""
     requests = [stage.request for stage in recipe.stages.values() if stage.request]
     sampling = requests[-1].sampling if requests else Sampling(max_tokens=recipe.evaluate.max_tokens)
-    rewards = requests[-1].rewards if requests else metric(recipe.evaluate.metric).rewards
+    measured = metric(recipe.evaluate.metric)
+    rewards = requests[-1].rewards if requests else measured.rewards
     rubric = Rubric.from_config(frequencies.placed(rewards, out / frequencies.FILE))
     listener = load(recipe, model)
     prompts = [listener.prompt(sample) for sample in listed(Listed(tuple(held)), recipe.evaluate.showcase)]
@@ -467,7 +468,9 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
     shown: list[Shown] = []
     for prompt, (rollout,) in zip(prompts, rolled, strict=True):
         (score,) = rubric.score(prompt.sample, [rollout])
-        shown.append(Shown(prompt.sample, prompt.text, rollout.text, rollout.parsed, score.parts, score.total))
+        references = prompt.sample.answers if measured.references else ()
+        said = (prompt.text, rollout.text, rollout.parsed)
+        shown.append(Shown(prompt.sample, *said, score.parts, score.total, references))
     write_showcase(out, shown)
 
 

@@ -42,6 +42,8 @@ class Shown:
     """What was said of it: values by name."""
     total: float | None
     """Their weighted sum."""
+    references: tuple[str, ...] = ()
+    """What people wrote, where the reply is a caption."""
 
 
 def write_showcase(out: Path, shown: Sequence[Shown]) -> None:
@@ -65,6 +67,7 @@ def _line(shown: Shown, out: Path) -> dict[str, Any]:
         "parts": dict(shown.parts),
         "total": shown.total,
         "tags": dict(sample.tags),
+        **({"references": list(shown.references)} if shown.references else {}),
     }
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from auscult.report.figures import Curve, Result, Share
-from auscult.report.words import BASELINES, between, percent, title_of
+from auscult.report.figures import Curve, Described, Result, Scores, Share
+from auscult.report.words import BASELINES, RIVALS, between, percent, score, scores_between, title_of
 
 Points = Sequence[tuple[float, float]]
 
@@ -30,27 +31,77 @@ NOISY = 30
 """From this many points on a curve is drawn thin, with its running mean on top."""
 RARE = 0.1
 """Fractions that stay below it are drawn on a scale of their own."""
+TOPS = (0.2, 0.4, 1.0, 2.0, 4.0, 10.0)
+"""Where the scale of a caption score may end; CIDEr-D ends at 10."""
 PLOT_TOP, PLOT_HEIGHT = 26, 110
 """Where the curves of a panel begin, below the unit, and how tall they are, pixels."""
 GUTTER = 40
 """What the style sheet leaves to the left of a plot for the numbers of its axis, pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What positions from left to right mean, and how they are written."""
+
+    title: str
+    """What is drawn, with its ends."""
+    ticks: Sequence[float]
+    """The values at 0, 25, 50, 75 and 100 %."""
+    said: Callable[[float | None], str]
+    """A value in words; it is given as a fraction of the last tick."""
+    between: Callable[[tuple[float, float] | None], str]
+    """An interval in words, likewise."""
+    names: Mapping[str, str]
+    """Baselines in words."""
+
+
+ACCURACY = Scale("Accuracy from 0 to 100%", (0, 0.25, 0.5, 0.75, 1), percent, between, BASELINES)
+
+
 def accuracy_chart(results: Sequence[Result]) -> Markup:
     """Results as dots with their intervals, each with its wrong-audio baselines below; guessing as vertical lines."""
+    return _chart([(result.label, result.total) for result in results], ACCURACY)
+
+
+def caption_chart(results: Sequence[Described]) -> Markup:
+    """The same for CIDEr-D, from 0 to a round number above all of it; the constant caption as a vertical line."""
+    drawn = [scores for result in results for scores in (result.scores, *result.baselines.values())]
+    highest = max([(scores.reach or (0, scores.headline or 0))[1] for scores in drawn], default=0)
+    top = next((top for top in TOPS if top >= highest), TOPS[-1])
+    scale = Scale(
+        f"CIDEr-D from 0 to {top:g}",
+        [top * at / 4 for at in range(5)],
+        lambda value: score(None if value is None else value * top),
+        lambda ends: scores_between(ends and (ends[0] * top, ends[1] * top)),
+        RIVALS,
+    )
+
+    def share(scores: Scores, beside: Mapping[str, Share] | None = None, *, line: bool = False) -> Share:
+        reach = None if line or scores.reach is None else (scores.reach[0] / top, scores.reach[1] / top)
+        return Share(None if scores.headline is None else scores.headline / top, reach, baselines=beside or {})
+
+    rows: list[tuple[str, Share]] = []
+    for result in results:
+        beside = {name: share(scores, line=name == "constant") for name, scores in result.baselines.items()}
+        rows.append((result.label, share(result.scores, beside)))
+    return _chart(rows, scale)
+
+
+def _chart(results: Sequence[tuple[str, Share]], scale: Scale) -> Markup:
     guesses = {name: share for name, share in _baselines(results).items() if share.interval is None}
     top = y = 20 * len(guesses) + 6
     rows: list[Markup] = []
-    for at, result in enumerate(results):
-        drawn, height = _result_row(result, at % STYLES, y)
+    for at, (label, total) in enumerate(results):
+        drawn, height = _result_row(label, total, at % STYLES, y, scale)
         rows.append(drawn)
         y += height
     grid = [
-        _tag("line", "grid", x1=f"{x}%", x2=f"{x}%", y1=top, y2=y) + _text("tick", f"{x}%", x, y + 16, _anchor(x))
-        for x in (0, 25, 50, 75, 100)
+        _tag("line", "grid", x1=f"{x}%", x2=f"{x}%", y1=top, y2=y)
+        + _text("tick", f"{x}%" if scale is ACCURACY else f"{tick:g}", x, y + 16, _anchor(x))
+        for x, tick in zip((0, 25, 50, 75, 100), scale.ticks, strict=True)
     ]
-    lines = [_guess(name, share, at, y) for at, (name, share) in enumerate(guesses.items())]
-    return _svg(y + 22, _spoken(results), *grid, *lines, *rows)
+    lines = [_guess(name, share, at, y, scale) for at, (name, share) in enumerate(guesses.items())]
+    return _svg(y + 22, _spoken(results, scale), *grid, *lines, *rows)
 
 
 def interval_strip(share: Share, style: int) -> Markup:
@@ -143,36 +194,34 @@ def window_of(points: Points) -> int:
 # -- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _result_row(result: Result, style: int, y: int) -> tuple[Markup, int]:
+def _result_row(label: str, total: Share, style: int, y: int, scale: Scale) -> tuple[Markup, int]:
     """A result's drawing at height `y`, and how tall it is."""
-    number = percent(result.total.accuracy)
-    value = f"{number} ({between(result.total.interval)})" if result.total.interval else number
+    number = scale.said(total.accuracy)
+    value = f"{number} ({scale.between(total.interval)})" if total.interval else number
     drawn = [
-        _text("name", title_of(result.label), 0, y + 18),
+        _text("name", title_of(label), 0, y + 18),
         _text("value", value, 100, y + 18, "end"),
         _tag("line", "track", x1=0, x2="100%", y1=y + 34, y2=y + 34),
-        _dot(result.total, f"s{style}", y=y + 34, radius=6.5),
+        _dot(total, f"s{style}", y=y + 34, radius=6.5),
     ]
-    asked = [
-        (name, share) for name, share in result.total.baselines.items() if share.interval and share.accuracy is not None
-    ]
-    drawn += [_wrong_audio(name, share, y + 52 + 17 * at) for at, (name, share) in enumerate(asked)]
+    asked = [(name, share) for name, share in total.baselines.items() if share.interval and share.accuracy is not None]
+    drawn += [_wrong_audio(name, share, y + 52 + 17 * at, scale) for at, (name, share) in enumerate(asked)]
     return _join(drawn), 58 + 17 * len(asked)
 
 
-def _wrong_audio(name: str, share: Share, y: int) -> Markup:
+def _wrong_audio(name: str, share: Share, y: int, scale: Scale) -> Markup:
     """A baseline that the model was asked for: hollow, with its name beside its interval."""
     low, high = share.interval or (0.0, 1.0)
     place = (100 * high, y + 4, "start", 9) if high < 0.6 else (100 * low, y + 4, "end", -9)
-    return _dot(share, "hollow", y=y, radius=3.5) + _text("note", _named(name, share), *place)
+    return _dot(share, "hollow", y=y, radius=3.5) + _text("note", _named(name, share, scale), *place)
 
 
-def _guess(name: str, share: Share, at: int, bottom: int) -> Markup:
+def _guess(name: str, share: Share, at: int, bottom: int, scale: Scale) -> Markup:
     """A baseline that is arithmetic: a line through all results, with its name on top."""
     x, y = 100 * (share.accuracy or 0.0), 14 + 20 * at
     side = ("end", -6) if x > 60 else ("start", 6)
     line = _tag("line", f"guess g{at % 2}", x1=f"{x:.2f}%", x2=f"{x:.2f}%", y1=y - 10, y2=bottom)
-    return line + _text("note", _named(name, share), x, y, *side)
+    return line + _text("note", _named(name, share, scale), x, y, *side)
 
 
 def _dot(share: Share, style: str, *, y: int, radius: float) -> Markup:
@@ -220,27 +269,24 @@ def _ticks(values: Sequence[float]) -> list[float]:
     return [at * step for at in range(first, last + 1)]
 
 
-def _baselines(results: Sequence[Result]) -> dict[str, Share]:
+def _baselines(results: Sequence[tuple[str, Share]]) -> dict[str, Share]:
     """Measured baselines by name; where results differ, those of the last one."""
     return {
-        name: share
-        for result in results
-        for name, share in result.total.baselines.items()
-        if share.accuracy is not None
+        name: share for _, total in results for name, share in total.baselines.items() if share.accuracy is not None
     }
 
 
-def _named(name: str, share: Share) -> str:
-    return f"{BASELINES.get(name, name).lower()} {percent(share.accuracy)}"
+def _named(name: str, share: Share, scale: Scale) -> str:
+    return f"{scale.names.get(name, name).lower()} {scale.said(share.accuracy)}"
 
 
-def _spoken(results: Sequence[Result]) -> str:
+def _spoken(results: Sequence[tuple[str, Share]], scale: Scale) -> str:
     said = [
-        f"{title_of(result.label)} {percent(result.total.accuracy)}, 95% interval {between(result.total.interval)}"
-        for result in results
+        f"{title_of(label)} {scale.said(total.accuracy)}, 95% interval {scale.between(total.interval)}"
+        for label, total in results
     ]
-    guesses = [_named(name, share) for name, share in _baselines(results).items()]
-    return ". ".join(["Accuracy from 0 to 100%", *said, *guesses]) + "."
+    guesses = [_named(name, share, scale) for name, share in _baselines(results).items()]
+    return ". ".join([scale.title, *said, *guesses]) + "."
 
 
 def _anchor(x: int) -> str:

@@ -1,6 +1,7 @@
 """All that a report says about a run, as frozen figures: `reading` makes them, `words` and `charts` tell them.
 
-Accuracies and differences are fractions. What was not measured is None or empty, never 0.
+Accuracies and their differences are fractions, scores of captions are as the official scorers have them. What was not
+measured is None or empty, never 0.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 BASELINES = ("chance", "majority", "shuffled", "silence")
 """Baselines every report speaks of: two that need no model, two that give the model the wrong audio."""
+METRICS = ("cider_d", "rouge_l", "bleu_1", "bleu_2", "bleu_3", "bleu_4")
+"""What captions are scored by; the first is what is told first."""
 STAGES = ("sft", "rest", "grpo")
 """Training stages in the order in which they run; others that left metrics follow."""
 BANDS = ("unsolved", "hard", "middle", "easy", "solved", "unanswered")
@@ -61,6 +64,76 @@ class Result:
     """What happened to the clips, as counted: `clips`, `trimmed_clips` and more."""
     benchmark: str = ""
     """Whose questions they were; empty for a recipe's own held-out ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well a set of captions agrees with the references of their clips."""
+
+    values: Mapping[str, float | None]
+    """Scores by name, all of `METRICS`; None where one was not measured."""
+    intervals: Mapping[str, tuple[float, float] | None]
+    """95 % intervals of those that are means over clips."""
+
+    @property
+    def headline(self) -> float | None:
+        """CIDEr-D."""
+        return self.values[METRICS[0]]
+
+    @property
+    def reach(self) -> tuple[float, float] | None:
+        """Its interval."""
+        return self.intervals.get(METRICS[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One evaluation of one set of weights by the captions that it gave."""
+
+    label: str
+    """Which weights, for example `sft`."""
+    order: float
+    """Position in time."""
+    form: str
+    """Form the captions had to keep to."""
+    n: int
+    """Clips."""
+    scores: Scores
+    """Of all clips, those without a caption included."""
+    clustered_se: float | None
+    """Standard error of CIDEr-D with clips clustered by their group (video, recording)."""
+    clusters: int
+    """Number of groups."""
+    unparsed: Mapping[str, int]
+    """Clips without a caption, by reason."""
+    baselines: Mapping[str, Scores]
+    """What else the same clips were described by."""
+    constant: str
+    """The best constant caption."""
+    media: Mapping[str, int]
+    """What happened to the clips, as counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Two sets of captions of the same clips, clip by clip."""
+
+    before: str
+    """Label of the earlier one."""
+    after: str
+    """Label of the later one."""
+    n: int
+    """Clips."""
+    difference: float
+    """CIDEr-D after minus CIDEr-D before."""
+    interval: tuple[float, float] | None
+    """95 % interval of the difference; None where all groups of clips changed alike."""
+    better: int
+    """Clips whose caption scores higher after."""
+    alike: int
+    """Clips whose caption scores the same."""
+    worse: int
+    """Clips whose caption scores lower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +216,8 @@ class Iteration:
     """95 % interval of the difference; None as in a comparison."""
     decision: str
     """Whether its model was kept or rolled back."""
+    captions: tuple[float, float] | None = None
+    """Held-out CIDEr-D before and after it, in place of accuracies; the difference is theirs then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +260,8 @@ class Shown:
     """Weighted reward; None when a part is None."""
     tags: Mapping[str, str]
     """Labels of the sample."""
+    references: tuple[str, ...] = ()
+    """What people wrote, where the reply is a caption; empty where it is an answer."""
 
     @property
     def verdict(self) -> str:
@@ -216,6 +293,10 @@ class Figures:
     """Sampled rollouts."""
     config: str | None
     """config.yaml as written."""
+    described: tuple[Described, ...] = ()
+    """Evaluations of captions in time order."""
+    rivals: tuple[Rivals, ...] = ()
+    """Paired comparisons of captions."""
 
     @property
     def breakdowns(self) -> Mapping[str, tuple[str, ...]]:
@@ -239,4 +320,9 @@ class Figures:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Reasons for missing answers over all results."""
-        return tuple(dict.fromkeys(reason for result in self.results for reason in result.unparsed))
+        return tuple(dict.fromkeys(reason for result in self.evaluated for reason in result.unparsed))
+
+    @property
+    def evaluated(self) -> tuple[Result | Described, ...]:
+        """Evaluations of either kind; a run has one kind."""
+        return self.results or self.described

@@ -87,6 +87,7 @@ def render(found: Figures, run: Path) -> str:
         clips=sum(len(card.players) for card in cards),
         troubles=[(card.rollouts[0].id, player) for card in cards for player in card.players if player.trouble],
         baselines=dict.fromkeys([*BASELINES, *(name for result in found.results for name in result.total.baselines)]),
+        rivals=dict.fromkeys([*words.RIVALS, *(name for result in found.described for name in result.baselines)]),
         problems=PROBLEMS,
         number=number,
         words=words,

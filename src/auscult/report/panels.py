@@ -35,6 +35,7 @@ class Kind:
 
 PANELS = (
     Kind("Held-out accuracy", r"heldout/accuracy", "Questions that are never trained on.", "%"),
+    Kind("Held-out CIDEr-D", r"heldout/cider_d", "Clips that are never trained on."),
     Kind("Reward", r"reward/(.+)/mean", "A part that falls while the total rises is traded away.", "mean reward"),
     Kind("Reward spread", r"reward/(.+)/std", "Without a spread there is nothing to learn.", "standard deviation"),
     Kind("Groups without a difference", r"reward/(.+)/flat_groups", "All replies to a prompt earned the same.", "%"),

@@ -8,22 +8,26 @@ difference that its own counts contradict is a `RunError` that names file, line 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from auscult.core.errors import RunError
 from auscult.report.figures import (
     BANDS,
     BASELINES,
+    METRICS,
     NOT_MEASURED,
     STAGES,
     Clip,
     Comparison,
     Curve,
+    Described,
     Figures,
     Iteration,
     Result,
+    Rivals,
+    Scores,
     Share,
     Shown,
     Stage,
@@ -34,30 +38,47 @@ from auscult.report.words import duration
 ROUNDING = 1e-3
 """How far a stated fraction may be from its own counts; files round to three digits or more."""
 
+Told = TypeVar("Told", Result, Described)
+
 
 def figures_of(run: Path) -> Figures:
     """Everything a report needs from the run folder `run`; RunError names the file and the key that cannot be read."""
     if not run.is_dir():
         raise RunError(f"no run folder at {run}: give the folder that `auscult run` wrote")
+    captions, answers = _evaluated(run)
+    pairs = list_of(run, "results_comparison.json")
     figures = Figures(
         name=run.resolve().name,
         environment=(*_environment(run), *_leaks(run)),
-        results=_results(run),
-        comparisons=tuple(map(_comparison, list_of(run, "results_comparison.json"))),
+        results=_sorted(run, _result, answers),
+        comparisons=tuple(_comparison(row) for row in pairs if "metric" not in row.values),
+        described=_sorted(run, _described, captions),
+        rivals=tuple(_rivals(row) for row in pairs if "metric" in row.values),
         stages=_stages(run),
         iterations=_iterations(run),
         rollouts=tuple(map(_shown, lines_of(run, "rollouts/showcase.jsonl"))),
         config=text_of(run, "config.yaml"),
     )
-    measured = figures.results or figures.rollouts or any(stage.curves for stage in figures.stages)
+    measured = figures.evaluated or figures.rollouts or any(stage.curves for stage in figures.stages)
     if figures.config is None and not measured:
         raise RunError(f"{run} holds no config.yaml, results or metrics: give the folder that `auscult run` wrote")
     return figures
 
 
-def _results(run: Path) -> tuple[Result, ...]:
+def _evaluated(run: Path) -> tuple[list[Record], list[Record]]:
+    """The results of captions, and those of answers."""
     files = sorted(path.name for path in run.glob("results_*.json") if path.name != "results_comparison.json")
-    results = sorted((_result(object_of(run, file)) for file in files), key=lambda result: (result.order, result.label))
+    found = [object_of(run, file) for file in files]
+    return [row for row in found if _is_captions(row)], [row for row in found if not _is_captions(row)]
+
+
+def _is_captions(row: Record) -> bool:
+    return row.values.get("scorer") == "captions"
+
+
+def _sorted(run: Path, made: Callable[[Record], Told], rows: list[Record]) -> tuple[Told, ...]:
+    """Results in the order of their models."""
+    results = sorted((made(row) for row in rows), key=lambda result: (result.order, result.label))
     labels = [result.label for result in results]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise RunError(f"{run}: two results_*.json files have the label {twice[0]!r}; give each its own label")
@@ -81,6 +102,54 @@ def _result(row: Record) -> Result:
         media={what: row.record("media").count(what) for what in row.record("media").values},
         benchmark=row.record("benchmark").text("title") if "benchmark" in row.values else "",
     )
+
+
+def _described(row: Record) -> Described:
+    baselines = dict(row.record("baselines").children())
+    return Described(
+        label=row.text("label"),
+        order=row.number("order"),
+        form=row.text("form"),
+        n=row.count("n"),
+        scores=_scores(row),
+        clustered_se=row.number_or_none("clustered_se"),
+        clusters=row.count("clusters"),
+        unparsed={reason: row.record("unparsed").count(reason) for reason in row.record("unparsed").values},
+        baselines={name: _scores(scores) for name, scores in baselines.items()},
+        constant=baselines["constant"].text("caption") if "constant" in baselines else "",
+        media={what: row.record("media").count(what) for what in row.record("media").values},
+    )
+
+
+def _scores(row: Record) -> Scores:
+    """CIDEr-D is at most 10, the others at most 1."""
+    tops = {name: 10.0 if name == "cider_d" else 1.0 for name in METRICS}
+    intervals = row.record("intervals")
+    for name, top in tops.items():
+        value = row.number_or_none(name)
+        if value is not None and not -ROUNDING <= value <= top + ROUNDING:
+            raise row.wrong(name, f"is {value}, not a score from 0 to {top:g}")
+    return Scores(
+        {name: row.number_or_none(name) for name in METRICS},
+        {
+            name: None if intervals.values[name] is None else intervals.pair(name, lowest=0.0, highest=tops[name])
+            for name in METRICS
+            if name in intervals.values
+        },
+    )
+
+
+def _rivals(row: Record) -> Rivals:
+    counts = [row.count(key) for key in ("better", "alike", "worse")]
+    n = row.count("n")
+    if sum(counts) != n:
+        raise row.wrong("n", f"is {n}, but the three counts add up to {sum(counts)}")
+    return Rivals(row.text("before"), row.text("after"), n, row.number("difference"), _gain(row), *counts)
+
+
+def _gain(row: Record) -> tuple[float, float] | None:
+    """The interval of a difference of scores, where it has one."""
+    return None if row.values.get("interval") is None else row.pair("interval", lowest=-math.inf, highest=math.inf)
 
 
 def _baseline(row: Record, name: str) -> Share:
@@ -139,18 +208,20 @@ def _iterations(run: Path) -> tuple[Iteration, ...]:
 
 def _iteration(stage: str, row: Record) -> Iteration:
     prompts, replies, heldout = row.record("prompts"), row.record("replies"), row.record("heldout")
-    measured = bool(heldout.values)
+    measured, captions = bool(heldout.values), "metric" in heldout.values
+    before, after = heldout.record("before"), heldout.record("after")
     return Iteration(
         stage=stage,
         number=row.count("iteration"),
         prompts={band: prompts.count(band) for band in BANDS},
         replies={kind: replies.count(kind) for kind in replies.values},
         imitated=sum(band.count("replies") for _, band in row.record("kept").children()),
-        before=_share(heldout.record("before")),
-        after=_share(heldout.record("after")),
+        before=NOT_MEASURED if captions else _share(before),
+        after=NOT_MEASURED if captions else _share(after),
         difference=heldout.number("difference") if measured else None,
-        interval=_difference(heldout),
+        interval=_gain(heldout) if captions else _difference(heldout),
         decision=row.text("decision"),
+        captions=(before.number("cider_d"), after.number("cider_d")) if captions else None,
     )
 
 
@@ -190,6 +261,7 @@ def _shown(row: Record) -> Shown:
         parts={name: row.record("parts").number_or_none(name) for name in row.record("parts").values},
         total=row.number_or_none("total"),
         tags={name: _plain(value) for name, value in row.record("tags").values.items()},
+        references=tuple(row.texts("references")),
     )
 
 

@@ -1,4 +1,5 @@
-"""The same figures as the page, for a terminal: accuracy with its baselines, the breakdown by task, the comparisons.
+"""The same figures as the page, for a terminal: accuracy with its baselines and the breakdown by task, or scores of
+captions with theirs; the comparisons.
 
 Numbers come from `reading` and words from `words`, so that the terminal and the page cannot disagree. Everything is
 `Text`, never markup: a label such as `[red]` is printed as it stands.
@@ -14,21 +15,43 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from auscult.report.figures import Figures, Result, Share
+from auscult.report.figures import METRICS, Described, Figures, Result, Scores, Share
 from auscult.report.reading import figures_of
-from auscult.report.words import BASELINES, between, claim, evidence, headline, percent, points, title_of, unreadable
+from auscult.report.words import (
+    BASELINES,
+    RIVALS,
+    SCORES,
+    between,
+    claim,
+    evidence,
+    gain,
+    headline,
+    percent,
+    points,
+    rivalry,
+    rows_of,
+    score,
+    scores_between,
+    title_of,
+    unreadable,
+)
 
 
 def table(run: Path) -> RenderableType:
     """The run folder as something rich can print. RunError: see `figures_of`."""
     found = figures_of(run)
-    parts: list[RenderableType] = [Text(headline(found.results), style="bold")]
+    parts: list[RenderableType] = [Text(headline(found.evaluated), style="bold")]
+    if found.described:
+        parts.append(_scores(found.described))
+        if constant := found.described[-1].constant:
+            parts.append(Text(f"{RIVALS['constant']}: {constant!r}"))
     if found.results:
         parts += [_accuracy(found.results), *(_breakdown(found, tag) for tag in found.breakdowns)]
     parts += [Text(f"{claim(pair)}: {points(pair.difference)} points. {evidence(pair)}") for pair in found.comparisons]
-    if not found.comparisons and len(found.results) != 1:
+    parts += [Text(f"{claim(pair)}: {gain(pair.difference)} CIDEr-D. {rivalry(pair)}") for pair in found.rivals]
+    if not found.comparisons and not found.rivals and len(found.evaluated) != 1:
         parts.append(Text("A paired comparison: not measured."))
-    if said := unreadable(found.results):
+    if said := unreadable(found.evaluated):
         parts.append(Text(said, style="bold"))
     return Group(*parts)
 
@@ -50,6 +73,25 @@ def _accuracy(results: Sequence[Result]) -> Table:
     return drawn
 
 
+def _scores(results: Sequence[Described]) -> Table:
+    """Scores of captions, with what else described the same clips."""
+    drawn = _columns("", results)
+    for name in METRICS:
+        cells = [Text(score(result.scores.values[name]), style="bold" * (name == METRICS[0])) for result in results]
+        drawn.add_row(SCORES[name], *cells)
+        if any(result.scores.intervals.get(name) for result in results):
+            drawn.add_row("95% interval", *(scores_between(result.scores.intervals.get(name)) for result in results))
+    for name in dict.fromkeys([*RIVALS, *(name for result in results for name in result.baselines)]):
+        beside = [result.baselines.get(name) for result in results]
+        drawn.add_row(Text(f"{SCORES[METRICS[0]]}, {RIVALS.get(name, name).lower()}"), *map(_headline, beside))
+    drawn.add_row("No caption", *(Text(_unparsed(result)) for result in results))
+    return drawn
+
+
+def _headline(scores: Scores | None) -> str:
+    return score(None if scores is None else scores.headline)
+
+
 def _breakdown(found: Figures, tag: str) -> RenderableType:
     values = found.breakdowns[tag]
     if not values:
@@ -66,7 +108,7 @@ def _breakdown(found: Figures, tag: str) -> RenderableType:
     return drawn
 
 
-def _columns(corner: str, results: Sequence[Result]) -> Table:
+def _columns(corner: str, results: Sequence[Result | Described]) -> Table:
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     drawn.add_column(Text(corner))
     for result in results:
@@ -78,6 +120,6 @@ def _cell(share: Share | None) -> Text:
     return Text(percent(None if share is None else share.accuracy))
 
 
-def _unparsed(result: Result) -> str:
-    count = sum(result.unparsed.values())
-    return f"{count:,} of {result.total.n:,}" if result.total.n else f"{count:,}"
+def _unparsed(result: Result | Described) -> str:
+    count, rows = sum(result.unparsed.values()), rows_of(result)
+    return f"{count:,} of {rows:,}" if rows else f"{count:,}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from auscult.report.figures import Comparison, Iteration, Result
+from auscult.report.figures import METRICS, Comparison, Described, Iteration, Result, Rivals
 
 BASELINES = {"chance": "Chance", "majority": "Majority", "shuffled": "Shuffled audio", "silence": "Silence"}
+SCORES = dict(zip(METRICS, ("CIDEr-D", "ROUGE-L", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"), strict=True))
+RIVALS = {"constant": "Best constant caption", "shuffled": "Another clip's audio", "silence": "Silence"}
+"""What stands beside captions."""
 STAGES = {"sft": "SFT", "rest": "ReST", "grpo": "GRPO"}
 LABELS = {"start": "Start", "model": "Model", **{stage: f"After {title}" for stage, title in STAGES.items()}}
 BANDS = {
@@ -23,6 +26,7 @@ UNHEARD = {
     "chunked_clips": "{were} longer than the model hears at once and heard in pieces",
 }
 """What happened to clips that a reader should know of."""
+NO_DIFFERENCE = "The interval includes 0: no difference is shown."
 
 
 def title_of(label: str) -> str:
@@ -51,8 +55,33 @@ def between(interval: tuple[float, float] | None) -> str:
     return "not measured" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}%"
 
 
-def headline(results: Sequence[Result]) -> str:
+def score(value: float | None) -> str:
+    """A caption score: `0.412`, or what to say instead."""
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def gain(difference: float) -> str:
+    """A difference of two caption scores with its sign: `+0.143`."""
+    return f"{difference:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def scores_between(interval: tuple[float, float] | None) -> str:
+    """`0.377 to 0.451`, or what to say instead."""
+    return "not measured" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def headline(results: Sequence[Result | Described]) -> str:
     """The run in a sentence."""
+    described = [result for result in results if isinstance(result, Described)]
+    if described:
+        clips = {result.n for result in described}
+        over = f" on {clips.pop():,} held-out clips" if len(clips) == 1 else ""
+        steps = ", ".join(f"{score(result.scores.headline)}{_when(result.label)}" for result in described)
+        return f"CIDEr-D{over}: {steps}."
+    return _answered([result for result in results if isinstance(result, Result)])
+
+
+def _answered(results: Sequence[Result]) -> str:
     if not results:
         return "Accuracy: not measured."
     rows = {result.total.n for result in results}
@@ -62,9 +91,20 @@ def headline(results: Sequence[Result]) -> str:
     return f"Accuracy{over}: {steps}."
 
 
-def claim(pair: Comparison) -> str:
+def claim(pair: Comparison | Rivals) -> str:
     """Which two are compared."""
-    return f"{title_of(pair.after)} against {_bare(pair.before)}"
+    label = pair.after.removesuffix("_shuffled")
+    other = f"{title_of(label)} with another's audio" if label != pair.after else title_of(label)
+    return f"{other} against {_bare(pair.before)}"
+
+
+def rivalry(pair: Rivals) -> str:
+    """What a comparison of captions rests on, and what it does not show."""
+    said = (
+        f"95% interval {_gained(pair.interval)}. Of {pair.n:,} clips {pair.better:,} are described better, "
+        f"{pair.worse:,} worse, {pair.alike:,} as well."
+    )
+    return f"{said} {NO_DIFFERENCE}" if _includes_0(pair.interval) else said
 
 
 def evidence(pair: Comparison) -> str:
@@ -74,9 +114,13 @@ def evidence(pair: Comparison) -> str:
         f"Of {pair.n:,} questions {pair.only_after} were gained and {pair.only_before} lost; "
         f"{pair.both_right} were right both times, {pair.both_wrong} wrong both times."
     )
-    if pair.interval and pair.interval[0] <= 0 <= pair.interval[1]:
-        return f"{said} The interval includes 0: no difference is shown."
+    if _includes_0(pair.interval):
+        return f"{said} {NO_DIFFERENCE}"
     return f"{said} Too few answers changed for McNemar's test to show a difference." if pair.mcnemar_p > 0.05 else said
+
+
+def _includes_0(interval: tuple[float, float] | None) -> bool:
+    return interval is not None and interval[0] <= 0 <= interval[1]
 
 
 def error(result: Result) -> tuple[str, str]:
@@ -89,13 +133,18 @@ def error(result: Result) -> tuple[str, str]:
     return percent(result.clustered_se), "every question its own group" if groups == rows else clustered
 
 
-def unreadable(results: Sequence[Result]) -> str:
+def unreadable(results: Sequence[Result | Described]) -> str:
     """What to look at when no reply of the last model had an answer that could be read; empty when one had."""
     last = results[-1] if results else None
-    if last is None or not last.total.n or sum(last.unparsed.values()) < last.total.n:
+    if last is None or not (rows := rows_of(last)) or sum(last.unparsed.values()) < rows:
         return ""
     reasons = ", ".join(f"{count:,} x {reason}" for reason, count in last.unparsed.items() if count)
     return f"No reply had a readable answer: {reasons}; look at samples_{last.label}.jsonl."
+
+
+def rows_of(result: Result | Described) -> int | None:
+    """How many rows an evaluation is over."""
+    return result.n if isinstance(result, Described) else result.total.n
 
 
 def unheard(media: Mapping[str, int]) -> str:
@@ -120,6 +169,12 @@ def outcome(iteration: Iteration) -> str:
     sampled = f"Replies: {said}; {iteration.imitated:,} imitated."
     if iteration.difference is None:
         return sampled
+    if iteration.captions is not None:
+        before, after = iteration.captions
+        return (
+            f"{sampled} Held-out CIDEr-D {score(before)}, then {score(after)}: {gain(iteration.difference)} "
+            f"(95% interval {_gained(iteration.interval)})."
+        )
     return (
         f"{sampled} Held-out accuracy {percent(iteration.before.accuracy)}, then {percent(iteration.after.accuracy)}: "
         f"{points(iteration.difference)} points (95% interval {_reach(iteration.interval)})."
@@ -131,6 +186,11 @@ def _reach(interval: tuple[float, float] | None) -> str:
     return "not measured" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
 
 
+def _gained(interval: tuple[float, float] | None) -> str:
+    """From where to where a difference of scores may lie."""
+    return "not measured" if interval is None else f"{gain(interval[0])} to {gain(interval[1])}"
+
+
 def _when(label: str) -> str:
     known = {"start": " at the start", "model": "", **{stage: f" after {title}" for stage, title in STAGES.items()}}
     return known.get(label, f" for {label}")
@@ -140,6 +200,7 @@ def _bare(label: str) -> str:
     for ending, said in (
         ("_shuffled", "itself with another's audio"),
         ("_silence", "itself in silence"),
+        ("_constant", "the best constant caption"),
     ):
         if label.endswith(ending):
             return said

@@ -12,15 +12,24 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from auscult.core.errors import ConfigError
 from auscult.core.types import Rollout, Sample
 from auscult.rewards.captioning.cider import Vector, cider_d
 from auscult.rewards.captioning.frequencies import Frequencies, read_frequencies
 from auscult.rewards.captioning.tokens import tokenize
 
+NEEDS_DF = (
+    "reward 'cider' needs document frequencies; give it kwargs: {df: train}, which counts those of the training "
+    "samples, or a file that auscult captions df has written"
+)
+"""What to say to a recipe without any."""
 
-def cider(sample: Sample, rollout: Rollout, *, df: str) -> float | None:
+
+def cider(sample: Sample, rollout: Rollout, *, df: str | None = None) -> float | None:
     """CIDEr-D with the document frequencies in the file `df`; 0.0 for a reply without an answer, None for a sample
-    without one. Raises ConfigError when the file is missing or none."""
+    without one. Raises ConfigError when there is no file, or it is none."""
+    if df is None:
+        raise ConfigError(NEEDS_DF)
     frequencies = read_frequencies(df)
     if not sample.answers:
         return None

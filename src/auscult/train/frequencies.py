@@ -19,6 +19,7 @@ from auscult.core.errors import ConfigError
 from auscult.data.source import Samples
 from auscult.rewards.captioning.frequencies import Frequencies, read_frequencies
 from auscult.rewards.captioning.tokens import tokenize
+from auscult.rewards.cider import NEEDS_DF
 
 FILE = "captions_df.json"
 """What they are called in the run folder."""
@@ -37,10 +38,7 @@ def check(rewards: Rewards, samples: Samples) -> None:
     for name, entry in rewards.items():
         function, df = entry.get("function") if isinstance(entry, Mapping) else None, _df(entry)
         if df is None and (function or name) == "cider":
-            raise ConfigError(
-                f"reward {name!r} needs document frequencies; give it kwargs: {{df: train}}, which counts those of the "
-                "training samples, or a file that auscult captions df has written"
-            )
+            raise ConfigError(NEEDS_DF)
         if df == TRAIN and (samples.size is None or samples.size < 2):
             count = "no end" if samples.size is None else f"{samples.size} samples"
             raise ConfigError(

@@ -66,6 +66,7 @@ class Metric(metric.Metric[Described]):
 
     figure = HEADLINE
     against = (("_shuffled", ""), ("_silence", ""), ("_constant", ""), ("_constant", "_shuffled"))
+    references = True
     rewards = MappingProxyType({"rouge": 1.0, "form": 0.1})
 
     def check(self, samples: Sequence[Sample]) -> None:

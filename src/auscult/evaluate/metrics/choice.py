@@ -29,6 +29,7 @@ class Metric(metric.Metric[Outcome]):
 
     figure = "accuracy"
     against = (("_shuffled", ""), ("_silence", ""))
+    references = False
     rewards = MappingProxyType({"choice": 1.0, "form": 0.1})
 
     def check(self, samples: Sequence[Sample]) -> None:
