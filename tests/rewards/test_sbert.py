@@ -115,6 +115,13 @@ def test_it_is_the_mean_cosine_of_the_mean_over_tokens(saved: str):
     assert rewards == pytest.approx([max(0.0, value) for value in expected], abs=1e-6)
 
 
+def test_the_score_may_be_below_zero_and_the_reward_is_not(saved: str):
+    model = sbert.load(saved, "cpu")
+    model.kept[("its opposite",)] = -model.embed(TEXTS[:1])[0]
+    assert model.similarity(["its opposite"], TEXTS[:1]) == pytest.approx([-1.0], abs=1e-6)
+    assert sbert.sbert(asked("its opposite"), [reply(TEXTS[0])], model=saved, device="cpu") == [0.0]
+
+
 def test_an_error_costs_nine_tenths(saved: str, detector: str):
     model = fense.load(saved, detector, "cpu")
     chances = [wrong(detector, text) for text in TEXTS]
