@@ -52,12 +52,17 @@ def refuse_unusable(found: Iterable[tuple[str, Media]], *check: str) -> None:
 def unusable(found: Iterable[Media]) -> dict[Audio | Image, MediaError]:
     """Those of the recordings and images in files that cannot be used, in order, with why."""
     wanted = dict.fromkeys(media for media in found if not isinstance(media, Frames) and media.path)
-    files = {(type(media), media.path): media for media in wanted}
+    files = {_file(media): media for media in wanted}
     with ThreadPoolExecutor(WORKERS) as pool:
         looked = counted("opening recordings", pool.map(_header, files.values()), len(files))
         headers = dict(zip(files, looked, strict=True))
-    errors = {media: _unusable(media, headers[type(media), media.path]) for media in wanted}
+    errors = {media: _unusable(media, headers[_file(media)]) for media in wanted}
     return {media: error for media, error in errors.items() if error is not None}
+
+
+def _file(media: Audio | Image) -> tuple[type, str | None, int | None]:
+    """What is opened once: a recording, or one picture of a file."""
+    return type(media), media.path, media.frame if isinstance(media, Image) else None
 
 
 def _header(media: Audio | Image) -> audio.Header | image.Header | MediaError:

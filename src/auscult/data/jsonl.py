@@ -178,7 +178,7 @@ def _written(part: str | Media, name: str, folder: Path) -> Any:
     inside = os.path.commonpath([path, home]) == home
     where = os.path.relpath(path, home) if inside else path
     if isinstance(part, Image):
-        row = {"image": where, "sha256": part.sha256}
+        row = {"image": where, "frame": part.frame, "sha256": part.sha256}
     else:
         row = {"audio": where, "start": part.start, "end": part.end, "sha256": part.sha256}
     return {key: value for key, value in row.items() if value is not None}

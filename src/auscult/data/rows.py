@@ -132,10 +132,13 @@ def audio(value: Any, where: str, folder: Path) -> Audio:
 
 
 def image(value: Any, where: str, folder: Path) -> Image:
-    """An image: a path, or {"image": path, "sha256"}; relative paths are relative to `folder`."""
+    """An image: a path, or {"image": path, "frame", "sha256"}; relative paths are relative to `folder`."""
     row = {"image": value} if isinstance(value, str) else mapping(value, where)
-    check_keys(row, ("image", "sha256"), where)
-    return Image(path=_file(row, "image", where, folder), sha256=_digest(row, where))
+    check_keys(row, ("image", "frame", "sha256"), where)
+    frame = row.get("frame")
+    if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int) or frame < 0):
+        raise DataError(f"{where}: `frame` is {flow(frame)} instead of a whole number; write 0 for the first picture")
+    return Image(path=_file(row, "image", where, folder), sha256=_digest(row, where), frame=frame)
 
 
 def _file(row: Mapping[str, Any], key: str, where: str, folder: Path) -> str:

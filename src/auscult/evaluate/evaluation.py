@@ -71,7 +71,7 @@ def answer(
     replies: list[Rollout] = []
     for start in range(0, len(samples), options.batch):
         part = samples[start : start + options.batch]
-        prompts = [listener.prompt(change(sample)) for sample in part]
+        prompts = listener.prompts([change(sample) for sample in part])
         rolled = engine.roll(prompts, 1, options.sampling, derive(seed, "evaluate", start))
         replies += [rollout for (rollout,) in rolled]
         tell(len(replies))

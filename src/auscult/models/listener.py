@@ -36,6 +36,7 @@ from auscult.core.errors import ConfigError, LostMediaError, MediaError, RenderE
 from auscult.core.forms import Form
 from auscult.core.types import Audio, Image, Media, Sample, Wave
 from auscult.media.audio import decode, fit, silent
+from auscult.media.cache import Pictures
 from auscult.models.arithmetic import arithmetic
 from auscult.models.encoded import EncoderCache
 from auscult.models.fingerprint import fingerprint
@@ -165,6 +166,8 @@ class Listener(ABC):
         self.wording = wording
         self.encoded = EncoderCache()
         """What frozen encoders said of media heard before."""
+        self.pictures = Pictures(wording.display)
+        """Images in files that were decoded before, as they are displayed."""
         self._encoders: dict[tuple[str, int], str] = {}
         self.adapter: Adapted | None = None
         """What is laid over the model's weights, when parts of it are adapted (`adapters.py`)."""
@@ -262,6 +265,11 @@ class Listener(ABC):
         expanded = ["".join(part.text for part in parts) for parts in features]
         whole = "".join(chain.from_iterable(zip(pieces, [*expanded, ""], strict=True)))
         return Prompt(sample, text, tuple(self._ids(whole)), tuple(part for parts in features for part in parts))
+
+    def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
+        """The samples as the model reads them; images are decoded ahead, while others are made ready."""
+        self.pictures.prefetch(part for sample in samples for part in sample.media if isinstance(part, Image))
+        return [self.prompt(sample) for sample in samples]
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """The sample as chat messages: `role`, and `content` as a list of texts and media. Raises RenderError for media

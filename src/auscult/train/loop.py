@@ -235,8 +235,7 @@ def _rolled(stage: Stage, at: Position, listener: Listener, engine: Engine, requ
 def stream(stage: Stage, listener: Listener, address: tuple[int, ...], start: int, count: int) -> list[Prompt]:
     """`count` samples of the stream from number `start`, rendered. Seeds the generators for the draw at `address`."""
     seed_globals(derive(stage.seed, "collect", *address))
-    samples = order(stage.samples, start, count, derive(stage.seed, "order"))
-    return [listener.prompt(sample) for sample in samples]
+    return listener.prompts(order(stage.samples, start, count, derive(stage.seed, "order")))
 
 
 def draw(

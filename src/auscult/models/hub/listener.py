@@ -24,7 +24,6 @@ from transformers import DynamicCache, PreTrainedModel, ProcessorMixin
 from auscult.core.errors import MediaError
 from auscult.core.forms import form
 from auscult.core.types import Audio, Frames, Image, Media, Wave
-from auscult.media.cache import Pictures
 from auscult.models.hub.parts import Parts
 from auscult.models.listener import Encoded, Features, Listener, kind_of
 from auscult.models.wording import Wording
@@ -39,8 +38,6 @@ class HubListener(Listener):
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin | Parts, wording: Wording) -> None:
         super().__init__(model, cast(Any, processor).tokenizer, form(wording.form), wording)
         self.processor = cast(Any, processor)
-        self.pictures = Pictures(wording.display)
-        """Those that were looked at, as they are displayed."""
 
     @property
     @abstractmethod
