@@ -74,7 +74,7 @@ def test_rows_of_any_json_are_found_where_they_stand(
         ('{"a": {"q": "x"}, 3: {}}', "a key that is no text"),
         ("rows", "neither an object nor a list"),
         ("", "neither an object nor a list"),
-        ("[]", "there is none"),
+        ("[]", "no rows; write an object"),
         ('[{"q": "x", "id": "1"}, {"q": "y", "id": "1"}]', r"1 ids occur twice, first: .*\[1\] has that of .*\[0\]"),
     ],
 )

@@ -22,6 +22,7 @@ FILM: dict[str, Any] = {
     "correct_answer": "B",
     "correct_answer_explanation": "Fluid at the base",
     "ImagePath": ["one/front.png", "one/side.png"],
+    "ImageViewPosition": ["PA", "LATERAL"],
     "Indication": "Cough",
     "Comparison": "",
     "Findings": "A large effusion",
@@ -125,23 +126,25 @@ def test_voicebench_reads_what_its_main_writes(tmp_path: Path):
 def test_rexvqa_keeps_the_report_out_of_the_question(tmp_path: Path):
     (sample,) = read("rexvqa", tmp_path / "g.json", {"s1": FILM})
     assert sample.id == "s1"
-    assert sample.question == "Indication: Cough\nWhat is seen?"
+    assert sample.question == "View 1 (PA): View 2 (LATERAL): Indication: Cough\nWhat is seen?"
     assert (sample.choices, sample.answers) == (("Normal", "Effusion", "Fracture"), ("Effusion",))
     assert sample.group == "P7"
-    assert sample.tags == {"task": "Presence", "report_shown": "no"}
+    assert sample.tags == {"task": "Presence", "view": "PA, LATERAL", "report": "indication"}
     assert sample.media == (Image(f"{tmp_path}/one/front.png"), Image(f"{tmp_path}/one/side.png"))
-    (shown,) = read("rexvqa", tmp_path / "g.json", {"s1": FILM}, show_report=True)
+    (shown,) = read("rexvqa", tmp_path / "g.json", {"s1": FILM}, report="full")
     assert "Findings: A large effusion" in shown.question
-    assert shown.tags["report_shown"] == "yes"
+    assert shown.tags["report"] == "full"
+    (bare,) = read("rexvqa", tmp_path / "g.json", {"s1": FILM}, report="none")
+    assert bare.question.endswith("(LATERAL): What is seen?")
 
 
 def test_rexvqa_counts_options_beyond_d(tmp_path: Path):
     film = {**FILM, "options": [f"{letter}. sign {letter}" for letter in "ABCDE"], "correct_answer": "E"}
     (sample,) = read("rexvqa", tmp_path / "g.json", {"s1": film})
     assert sample.answers == ("sign E",)
-    with pytest.raises(DataError, match="no letter of its 3 options"):
+    with pytest.raises(DataError, match="none of its 3 options"):
         read("rexvqa", tmp_path / "g.json", {"s1": {**FILM, "correct_answer": "D"}})
-    with pytest.raises(DataError, match="`ImagePath`"):
+    with pytest.raises(DataError, match="`images`"):
         read("rexvqa", tmp_path / "g.json", {"s1": {**FILM, "ImagePath": 3}})
 
 

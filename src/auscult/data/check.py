@@ -1,12 +1,14 @@
 """What is in a data set, and what is wrong with it, before a GPU is rented: `auscult data check FILE`.
 
-Reads native JSONL, question lists in JSON, captions in CSV, a folder of recordings, or a `Source`; goes on after every
-problem, and reports each with its reason, file and row. By default recordings and images are checked as far as their
-headers go (is it there, whole, long enough for its section?); `decode=True` decodes every one of them.
+Reads native JSONL, question lists in JSON, questions about images, captions in CSV, a folder of recordings, or a
+`Source`; goes on after every problem, and reports each with its reason, file and row. By default recordings and images
+are checked as far as their headers go (is it there, whole, long enough for its section?); `decode=True` decodes every
+one of them.
 
 Problems of rows: `bad_row` (not in the shape of its format), `duplicate_id`, `no_media`, `no_question`, `no_answer`,
 `answer_not_a_choice`, `choices_repeat`, `contradiction` (same recording, question and choices, another answer),
-`question_repeats` (and the same answer), `duration_differs` (from what the row says).
+`question_repeats` (and the same answer), `duration_differs` (from what the row says); of questions about images also
+`views_differ` (fewer images than names of views) and `report_shown` (the question says what of the report is hidden).
 Problems of recordings: the reasons of `media.audio.REASONS`, `hash_differs`, and, when decoded, `silent`; of images,
 those of `media.image.REASONS` and `hash_differs`.
 """
@@ -28,19 +30,25 @@ from auscult.core.errors import DataError, MediaError
 from auscult.core.types import Audio, Frames, Image, Sample, Turn
 from auscult.data import jsonl, rows
 from auscult.data.folders import walk
+from auscult.data.index import rows_in
 from auscult.data.source import Row, Source, Written
-from auscult.data.sources import captions, mcq, sounds
+from auscult.data.sources import captions, mcq, sounds, studies
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import group_of
 from auscult.data.waiting import counted
 from auscult.media import audio, image
 
-TAKEN = "samples in JSONL, a JSON list of questions, captions in CSV, a folder of recordings, or the name of a recipe"
+TAKEN = (
+    "samples in JSONL, a JSON list of questions, questions about images in JSON or CSV, captions in CSV, a folder of "
+    "recordings, or the name of a recipe"
+)
 """What can be checked, for a person."""
 SHOWN = 3
 """Examples of each reason that `Report.lines` prints."""
 TOP = 20
 """Answers, and values of a tag, that a report lists; it counts all."""
+LABEL = 100
+"""Characters of the longest tag of a question about images that is counted; a report is none."""
 DURATION_SLACK = 0.5
 """Seconds by which a recording may differ from the `duration` that its row states."""
 
@@ -90,7 +98,7 @@ class Report:
     target: str
     """What was checked."""
     kind: str
-    """`jsonl`, `mcq`, `captions`, `folder` or `source`."""
+    """`jsonl`, `mcq`, `studies`, `captions`, `folder` or `source`."""
     decoded: bool
     """Whether every recording and image was decoded, or only its header read."""
     rows: int
@@ -192,6 +200,8 @@ class _Row:
     """File and row as a person would look for them."""
     sample: Sample | None = None
     error: str = ""
+    reason: str = "bad_row"
+    """What the error counts as."""
 
     def problem(self, reason: str, sentence: str) -> Problem:
         named = sentence.startswith(self.where)  # as the errors of a row or of a folder's recording do
@@ -247,6 +257,8 @@ def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, li
     if path.is_dir():
         found, others = _folder_rows(path)
         return "folder", found, others
+    if path.is_file() and studies.fits(path):
+        return "studies", list(_study_rows(path, audio_root or path.parent)), ()
     if path.suffix.lower() == ".csv" and path.is_file():
         return "captions", list(_caption_rows(path, audio_root or path.parent)), ()
     if _text(path).lstrip().startswith("["):
@@ -300,6 +312,21 @@ def _mcq_rows(path: Path, audio_root: Path | None) -> Iterator[_Row]:
             yield _Row(str(path), str(number), where, sample)
         except DataError as error:
             yield _Row(str(path), str(number), where, error=str(error))
+
+
+def _study_rows(path: Path, folder: Path) -> Iterator[_Row]:
+    """One row each; of what a row says beside its question, only what rows are sorted by."""
+    for where, name, value in rows_in(path):
+        sample, error, reason = None, "", ""
+        try:
+            study = studies.read(value, where, name, folder)
+            kept = {key: text for key, text in study.tags.items() if len(text) <= LABEL and key != "explanation"}
+            sample = replace(study, report={}).sample("none")
+            sample = replace(sample, tags=kept)
+            studies.refuse_flawed(study, where, "indication")
+        except studies.Unusable as problem:
+            error, reason = str(problem), problem.reason
+        yield _Row(str(path), name, where, sample, error, reason)
 
 
 def _caption_rows(path: Path, folder: Path) -> Iterator[_Row]:
@@ -381,8 +408,9 @@ def _look(part: Audio | Image, decoded: bool) -> _Seen:
 def _own(row: _Row, seen: Mapping[Audio | Image, _Seen]) -> Iterator[Problem]:
     """What is wrong with a row by itself."""
     sample = row.sample
+    if row.error and (sample is None or row.reason in ("views_differ", "report_shown")):
+        yield row.problem(row.reason, row.error)
     if sample is None:
-        yield row.problem("bad_row", row.error)
         return
     for part in _parts(row):
         yield from (row.problem(*problem) for problem in seen[part].problems)

@@ -24,6 +24,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -191,10 +192,8 @@ def open_index(
     Raises DataError for a file that cannot be read, more than a share of `max_unusable` rows that cannot be used, or an
     id that occurs twice.
     """
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path (--data.root)") from error
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
     if size <= SMALL or path.suffix.lower() == ".csv":
         found, _ = _gone_through(path, describe)
     else:
@@ -205,24 +204,26 @@ def open_index(
                 found, sha256 = _gone_through(path, describe)
                 _keep(found, folder, key, sha256)
     bad = sum(found.unusable.values())
-    if bad > max_unusable * (bad + len(found)) or not len(found):
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.unusable.items()) or "there is none"
-        raise DataError(
-            f"{path}: {bad:,} of {bad + len(found):,} rows cannot be used ({reasons})"
-            f"{f', first: {found.named[0]}' if found.named else '; write an object of rows, a list, or a row a line'}"
-        )
+    whole = bad + len(found)
+    if not whole:
+        raise DataError(f"{path}: no rows; write an object from id to row, a list of rows, or a row a line")
+    if bad > max_unusable * whole or bad == whole:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.unusable.items())
+        more = f"; to see all of them: {shlex.join(['auscult', 'data', 'check', str(path)])}" if bad > 1 else ""
+        raise DataError(f"{path}: {bad:,} of {whole:,} rows cannot be used ({reasons}), first: {found.named[0]}{more}")
     return found
 
 
-def first_row(path: Path) -> Any:
-    """What the first row of a file says. Raises DataError for a file without rows."""
+def rows_in(path: Path) -> Iterator[tuple[str, str, Any]]:
+    """The rows of a file as they come: where each stands, its key in an object or else its number, and what it says.
+
+    Raises DataError for a file that cannot be read, and where it is no JSON or no table.
+    """
     if path.suffix.lower() == ".csv":
-        return next((row for _, row in table.read(path)), {})
-    try:
-        with path.open("rb") as file:
-            return next((span.value for span in spans(Window(file, path))), {})
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        yield from ((where, str(number), row) for number, (where, row) in enumerate(table.read(path)))
+        return
+    with _opened(path) as file:
+        yield from (named for _, named in _named(Window(file, path)))
 
 
 def spans(window: Window) -> Iterator[Span]:
@@ -259,11 +260,12 @@ class Window:
     """A file that is read from its beginning to its end, a piece at a time."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
+        self.path = path
+        """The file."""
         self.byte = 0
         """Where in the file reading has come to."""
         self.read = hashlib.sha256()
         """Of all that was read."""
-        self._path = path
         chunks = iter(lambda: file.read(CHUNK), b"")
         self._chunks = counted(f"reading {path.name}, MB", chunks, path.stat().st_size // CHUNK + 1)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -331,7 +333,7 @@ class Window:
     def error(self, what: str) -> DataError:
         """`what` stands where reading has come to."""
         end = ", where the file ends" if self._ended and self._at >= len(self._text) else ""
-        return DataError(f"{self._path}: {what} at byte {self.byte:,}{end}; correct it, or fetch the file again")
+        return DataError(f"{self.path}: {what} at byte {self.byte:,}{end}; correct it, or fetch the file again")
 
     def _go(self, to: int) -> None:
         self.byte += len(self._text[self._at : to].encode())
@@ -355,23 +357,40 @@ class Window:
 def _gone_through(path: Path, describe: Describe) -> tuple[Index, str]:
     """The index of a file and its hash, which a table does without."""
     if path.suffix.lower() == ".csv":
-        held = tuple((where, str(number), row) for number, (where, row) in enumerate(table.read(path)))
-        found = ((number, 0, *row) for number, row in enumerate(held))
+        held = tuple(rows_in(path))
+        found = ((number, 0, row) for number, row in enumerate(held))
         return _index(path, "table", (0, 0), found, describe, held), ""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         stamp = _stamp(os.fstat(file.fileno()))
         window = Window(file, path)
         kind = window.kind()
-        names = ((span, str(number) if span.key is None else span.key) for number, span in enumerate(spans(window)))
-        found = ((span.start, span.length, place(path, kind, name), name, span.value) for span, name in names)
+        found = ((span.start, span.length, named) for span, named in _named(window))
         return _index(path, kind, stamp, found, describe), window.read.hexdigest()
+
+
+def _named(window: Window) -> Iterator[tuple[Span, tuple[str, str, Any]]]:
+    """Each row with where it stands and its key or number."""
+    kind = window.kind()
+    for number, span in enumerate(spans(window)):
+        name = str(number) if span.key is None else span.key
+        yield span, (place(window.path, kind, name), name, span.value)
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[IO[bytes]]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path (--data.root)") from error
+    with file:
+        yield file
 
 
 def _index(
     path: Path,
     kind: Kind,
     stamp: tuple[int, int],
-    found: Iterable[tuple[int, int, str, str, Any]],
+    found: Iterable[tuple[int, int, tuple[str, str, Any]]],
     describe: Describe,
     held: tuple[tuple[str, str, Any], ...] = (),
 ) -> Index:
@@ -381,9 +400,9 @@ def _index(
     labels: dict[str, int] = {}
     unusable: Counter[str] = Counter()
     named: list[str] = []
-    for start, length, where, name, value in found:
+    for start, length, row in found:
         try:
-            facts = describe(where, name, value)
+            facts = describe(*row)
         except DataError as error:
             unusable[getattr(error, "reason", "bad_row")] += 1
             named += [str(error)] if len(named) < NAMED else []

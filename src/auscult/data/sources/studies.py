@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ from auscult.core.answer import normal, read_answer
 from auscult.core.errors import DataError, MediaError
 from auscult.core.runs import write_json
 from auscult.core.types import Image, Sample, Turn
-from auscult.data import index, rows, source
+from auscult.data import index, jsonl, rows, source
 from auscult.data.headers import unusable
 from auscult.data.index import Facts, Index, Unusable, open_index
 from auscult.data.sources.mcq import strip_letters
@@ -78,6 +79,8 @@ BLOCK = 4096
 """Rows whose images are looked at together."""
 SHOW = 3
 """Rows that a note names."""
+NATIVE = {"audio", "sound", "turns", "conversations", "tags", "group"}
+"""Keys of other formats, whose rows may have images too."""
 _KNOWN = {key: name for name, keys in NAMES.items() for key in keys}
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n")
 _WORD = re.compile(r"\w+")
@@ -281,7 +284,7 @@ class Source(source.Source):
             raise MediaError(
                 f"{found.path}: {len(numbers) - len(sound):,} of {len(numbers):,} rows have images that cannot be used "
                 f"({counts}), first: {first}; name their folder (--data.images), or allow for a share of such rows "
-                "(--data.max_unusable)",
+                f"(--data.max_unusable); all of them: {shlex.join(['auscult', 'data', 'check', str(found.path)])}",
                 reason=first.reason,
             )
         if about and first is None:
@@ -312,11 +315,12 @@ class Studies:
 def fits(path: Path) -> bool:
     """Whether the first row of a file asks about an image, and is no native one (`data/jsonl.py`)."""
     try:
-        row = index.first_row(path)
+        _, _, row = next(index.rows_in(path), ("", "", None))
     except DataError:
         return False
-    named = {_KNOWN.get(key) for key in row} if isinstance(row, Mapping) else set()
-    return {"images", "question"} <= named and not {"audio", "sound", "turns", "tags", "group"} & set(row)
+    keys = set(row) if isinstance(row, dict) else set[str]()
+    native = keys & NATIVE or (path.suffix == ".jsonl" and keys <= set(jsonl.COMPACT_KEYS))
+    return not native and {"images", "question"} <= {_KNOWN.get(key) for key in keys}
 
 
 def read(value: Any, where: str, name: str, folder: Path) -> Study:

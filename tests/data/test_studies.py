@@ -1,0 +1,368 @@
+"""Questions about images: every format reads alike, no view and no report slips, and what is planted has its name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auscult.cli import main
+from auscult.core.errors import DataError, MediaError
+from auscult.core.types import Image, Sample
+from auscult.data import index
+from auscult.data.check import check
+from auscult.data.sources.studies import SHOWN, Policy, Source
+from auscult.media.image import decode, encode_png
+
+ROW: dict[str, Any] = {
+    "question": "What is seen?",
+    "options": ["A. Normal", "B. Effusion", "C. Fracture", "D. Mass", "E. Edema"],
+    "correct_answer": "E",
+    "correct_answer_explanation": "Haze in both lungs",
+    "reason": "Vessels are blurred",
+    "ImagePath": ["front.png", "side.png"],
+    "ImageViewPosition": ["PA", "LATERAL"],
+    "Indication": "Cough",
+    "Comparison": "None",
+    "Findings": "There is a moderate haze in both of the lungs",
+    "Impression": "Edema",
+    "PatientID": "P0",
+    "study_id": "S0",
+    "task_name": "Presence",
+    "category": "Lungs",
+}
+
+
+def picture(path: Path, number: int = 0) -> Path:
+    path.write_bytes(encode_png(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two views of one study, and ten films `0.png` to `9.png` of other patients."""
+    for number, name in enumerate(["front", "side", *map(str, range(10))]):
+        picture(tmp_path / f"{name}.png", number)
+    return tmp_path
+
+
+def rows(**changes: Any) -> dict[str, dict[str, Any]]:
+    """Ten patients with a film each, and one with two views; `changes` are of the latter."""
+    films = {
+        f"q{n}": {**ROW, "ImagePath": [f"{n}.png"], "ImageViewPosition": ["AP"], "PatientID": f"P{n + 1}"}
+        for n in range(10)
+    }
+    return {"two": {**ROW, **changes}, **films}
+
+
+def written(path: Path, value: Any) -> str:
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+def both(source: Source) -> list[Sample]:
+    """The samples of both splits."""
+    splits = [source.split(name, 0) for name in ("train", "heldout")]
+    return [split[number] for split in splits for number in range(split.size)]
+
+
+def two_views(folder: Path, report: Policy = "indication", **changes: Any) -> Sample:
+    """The sample with two views."""
+    source = Source(root=written(folder / "rows.json", rows(**changes)), report=report, heldout_share=0.2)
+    return next(sample for sample in both(source) if sample.id == "two")
+
+
+def test_all_views_stand_in_order_behind_their_names(folder: Path) -> None:
+    sample = two_views(folder)
+    assert sample.turns[0].content == (
+        "View 1 (PA):",
+        Image(str(folder / "front.png")),
+        "View 2 (LATERAL):",
+        Image(str(folder / "side.png")),
+        "Indication: Cough\nComparison: None\nWhat is seen?",
+    )
+    assert (sample.choices[4], sample.answers, sample.group) == ("Edema", ("Edema",), "P0")
+    assert sample.tags == {
+        "task": "Presence",
+        "category": "Lungs",
+        "view": "PA, LATERAL",
+        "report": "indication",
+        "explanation": "Haze in both lungs",
+        "reason": "Vessels are blurred",
+        **{f"report.{part}": ROW[part] for part in ("Indication", "Comparison", "Findings", "Impression")},
+    }
+
+
+def test_a_view_that_is_asked_for_is_not_told(folder: Path) -> None:
+    asked = {"question": "Which view is the first?", "options": ["A. PA", "B. AP"], "correct_answer": "A"}
+    assert two_views(folder, **asked).question.startswith("Indication")
+    open_one = {"question": "Which view is the second?", "options": [], "correct_answer": "lateral"}
+    assert two_views(folder, **open_one).question.startswith("Indication")
+
+
+@pytest.mark.parametrize("report", list(SHOWN))
+def test_the_prompt_shows_of_the_report_what_the_policy_says(folder: Path, report: Policy) -> None:
+    sample = two_views(folder, report)
+    shown = {
+        part
+        for part in ("Indication", "Comparison", "Findings", "Impression")
+        if f"{part}: {ROW[part]}" in sample.question
+    }
+    assert shown == set(SHOWN[report]) - {"Report"}
+    assert sample.tags["report"] == report
+
+
+@given(hidden=st.sampled_from(["Findings", "Impression", "report"]), before=st.sampled_from(["", "It was read so: "]))
+def test_a_question_that_says_what_is_hidden_is_caught(
+    tmp_path_factory: pytest.TempPathFactory, hidden: str, before: str
+) -> None:
+    """Whatever part it is of, in other letters and signs; an indication may be quoted where indications are shown."""
+    said = "there is, a MODERATE haze in both of the lungs!"
+    planted = {**ROW, hidden: f"No mass. {ROW['Findings']}. No fracture.", "question": f"{before}{said} Why?"}
+    root = written(tmp_path_factory.mktemp("rows") / "rows.json", {"a": planted, "b": {**ROW, "PatientID": "P9"}})
+    with pytest.raises(
+        DataError, match=r"1 of 2 rows cannot be used \(report_shown 1\).*report is none, but the prompt says"
+    ):
+        Source(root=root, report="none", look=False).split("train", 0)
+    assert [problem.reason for problem in check(root).problems if problem.reason == "report_shown"]
+
+
+def test_an_indication_that_quotes_itself_is_no_leak(folder: Path) -> None:
+    assert two_views(
+        folder, Indication="Cough for more than two weeks now", question="Cough for more than two weeks now?"
+    )
+    with pytest.raises(DataError, match="report_shown"):
+        two_views(
+            folder,
+            "none",
+            Indication="Cough for more than two weeks now",
+            question="Cough for more than two weeks now?",
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "said"),
+    [
+        ({"ImagePath": ["front.png"]}, "views_differ", r"2 views are named and 1 images; a view was dropped"),
+        ({"ImagePath": []}, "no_media", "no image"),
+        ({"correct_answer": "F"}, "answer_not_a_choice", "the answer 'F' is none of its 5 options"),
+        ({"correct_answer": None}, "no_answer", "add the answer"),
+        ({"question": 3}, "bad_row", "`question` is a number instead of text"),
+        ({"ImagePaths": ["a.png"]}, "bad_row", "unknown key `ImagePaths`, did you mean `ImagePath`?"),
+        ({"image": "front.png"}, "bad_row", "`image` beside another key for the same"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_and_counted(
+    folder: Path, changes: dict[str, Any], reason: str, said: str
+) -> None:
+    with pytest.raises(DataError, match=rf"1 of 11 rows cannot be used \({reason} 1\), first: .*\['two'\]: .*{said}"):
+        two_views(folder, **changes)
+    root = str(folder / "rows.json")
+    source = Source(root=root, heldout_share=0.2, max_unusable=0.1)
+    assert len(both(source)) == 10
+    assert f"rows left out, {reason} 1" in " ".join(source.notes("train", 0))
+    assert [problem.reason for problem in check(root).problems] == [reason]
+
+
+def test_missing_and_torn_images_are_named_and_counted(folder: Path) -> None:
+    root = written(folder / "rows.json", rows())
+    (folder / "side.png").unlink()
+    whole = (folder / "3.png").read_bytes()
+    (folder / "3.png").write_bytes(whole[:20])
+    (folder / "4.png").write_bytes(whole[: len(whole) // 2])
+    source = Source(root=root, heldout_share=0.2)
+    with pytest.raises(MediaError, match=r"rows have images that cannot be used \(.*(side|3)\.png") as caught:
+        both(source)
+    assert f"auscult data check {root}" in str(caught.value)
+    source = Source(root=root, heldout_share=0.2, max_unusable=0.3)
+    assert len(both(source)) == 9, "half a PNG has a whole header"
+    assert "rows left out for their images" in " ".join(source.notes("train", 0) + source.notes("heldout", 0))
+    blind = Source(root=root, heldout_share=0.2, look=False)
+    missing = {}
+    for image in {image for sample in both(blind) for image in sample.media}:
+        try:
+            decode(image)
+        except MediaError as error:
+            missing[Path(image.path).name] = error.reason
+    assert missing == {"side.png": "missing", "3.png": "torn", "4.png": "torn"}
+    reasons = {problem.reason for problem in check(root, decode=True).problems}
+    assert reasons == {"missing", "torn"}
+
+
+def test_no_patient_and_no_image_is_on_both_sides(folder: Path) -> None:
+    def row(patient: str, image: str) -> dict[str, Any]:
+        return {**ROW, "PatientID": patient, "ImagePath": [image], "ImageViewPosition": []}
+
+    train = written(folder / "train.json", {"a": row("P1", "1.png"), "b": row("P2", "2.png")})
+    wrong = written(folder / "wrong.json", {"c": row("P2", "3.png")})
+    with pytest.raises(DataError, match=r"1 groups \(by patient\) are both in training and held out: P2; remove"):
+        Source(root=train, heldout=wrong).split("train", 0)
+    under = written(folder / "under.json", {"c": row("P3", "2.png")})
+    with pytest.raises(
+        DataError, match=r"1 images are both .* under two groups .*train\.json\['b'\] and .*under\.json\['c'\]"
+    ):
+        Source(root=train, heldout=under).split("heldout", 0)
+    good = Source(root=train, heldout=written(folder / "good.json", {"c": row("P3", "3.png")}))
+    assert (good.split("train", 0).size, good.split("heldout", 0).size) == (2, 1)
+    one = written(folder / "one.json", {str(n): row(f"P{n}", "1.png") for n in range(4)})
+    with pytest.raises(
+        DataError, match=r"under two groups .*one\.json\['\d'\] and .*one\.json\['\d'\]; give their rows one"
+    ):
+        Source(root=one, heldout_share=0.5).split("train", 0)
+    with pytest.raises(DataError, match="are all of one group"):
+        Source(root=one, group="image").split("train", 0)
+
+
+def test_rows_without_a_patient_go_by_study_then_image(folder: Path) -> None:
+    given = {"PatientID": "P1", "study_id": "S1"}
+    for dropped, by, group in [
+        ((), "patient", "P1"),
+        ((), "study", "S1"),
+        (("PatientID",), "patient", "S1"),
+        (given, "patient", "front.png"),
+        ((), "image", "front.png"),
+    ]:
+        table = rows(**{key: value for key, value in given.items() if key not in dropped}, **dict.fromkeys(dropped))
+        source = Source(root=written(folder / "rows.json", table), group=by, heldout_share=0.2)
+        assert [sample.group for sample in both(source) if sample.id == "two"] == [group]
+
+
+def test_a_table_of_ones_own_reads_like_json(folder: Path) -> None:
+    table = [
+        {
+            "images": "front.png|side.png",
+            "views": "PA|LATERAL",
+            "question": "Which?",
+            "options": "yes | no",
+            "answer": "no",
+            "patient": "1",
+        },
+        {"images": "1.png", "views": "", "question": "What, here?", "options": "", "answer": "a lung", "patient": "2"},
+    ]
+    with (folder / "mine.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    split = {
+        key: [part.strip() for part in value.split("|")] if key in ("images", "views", "options") and value else value
+        for key, value in table[0].items()
+    }
+    written(folder / "mine.json", [split, table[1]])
+    (folder / "mine.jsonl").write_text("\n".join(json.dumps(row) for row in (split, table[1])))
+    found = []
+    for name in ("mine.csv", "mine.json", "mine.jsonl"):
+        source = Source(root=str(folder / name), heldout_share=0.5)
+        found.append([side[0] for side in (source.split("train", 0), source.split("heldout", 0))])
+        assert check(folder / name).kind == "studies"
+        assert not check(folder / name).problems
+    assert found[0] == found[1] == found[2]
+    one = next(sample for sample in found[0] if sample.id == "0")
+    assert (one.choices, one.answers, len(one.media), one.group) == (("yes", "no"), ("no",), 2, "1")
+
+
+def test_vqarad_as_published(testdata: Path) -> None:
+    source = Source(root=str(testdata / "vqarad" / "questions.json"), tasks=("closed",), heldout_share=0.2)
+    train, heldout = source.split("train", 0), source.split("heldout", 0)
+    assert train.size + heldout.size == 490
+    assert not {train[n].group for n in range(train.size)} & {heldout[n].group for n in range(heldout.size)}
+    assert {train[n].tags["task"] for n in range(train.size)} == {"closed"}
+    notes = " ".join(source.notes("train", 0) + source.notes("heldout", 0))
+    assert "ask again what another row asks" in notes
+    assert "contradict another row's answer" in notes
+    with pytest.raises(DataError, match="no row has the task 'shut'; there is open, closed"):
+        Source(root=source.root, tasks=("shut",)).split("train", 0)
+
+
+def test_duplicates_and_contradictions_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = {**ROW, "question": "what is SEEN?", "options": ROW["options"]}
+    table = {**rows(), "again": again, "against": {**again, "correct_answer": "A"}}
+    root = written(folder / "rows.json", table)
+    assert main(["data", "check", root, "--json"]) == 2
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert [(problem["row"], problem["reason"]) for problem in problems] == [
+        ("again", "question_repeats"),
+        ("against", "contradiction"),
+    ]
+    source = Source(root=root, heldout_share=0.2)
+    notes = [note for name in ("train", "heldout") for note in source.notes(name, 0)]
+    assert sum("1 rows ask again what another row asks, first: " in note for note in notes) == 1
+    assert sum("1 rows contradict another row's answer, first: " in note for note in notes) == 1
+
+
+def test_the_contamination_of_vqarads_official_split_is_found(
+    testdata: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All images of the test are in the training set: by name here, where only sixty of them are on this disk."""
+    vqarad = testdata / "vqarad"
+    held = json.loads((vqarad / "testset.json").read_text())
+    train = json.loads((vqarad / "trainset.json").read_text())
+    assert len({row["image_name"] for row in held}) == 203
+    assert {row["image_name"] for row in held} <= {row["image_name"] for row in train}
+    with pytest.raises(DataError, match=r"203 groups \(by patient\) are both in training and held out"):
+        Source(root=str(vqarad / "trainset.json"), heldout=str(vqarad / "testset.json"), look=False).split("train", 0)
+
+
+def test_leaks_are_found_by_prints_of_films(testdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Films under other names, scaled and in another format, against VQA-RAD's own file."""
+    from PIL import Image as Pillow
+
+    names = sorted(path.name for path in (testdata / "vqarad").glob("*.jpg"))[:4]
+    table = []
+    for number, name in enumerate(names):
+        Pillow.open(testdata / "vqarad" / name).convert("L").resize((200, 240)).save(tmp_path / f"film{number}.png")
+        table.append(
+            {
+                "image": str(tmp_path / f"film{number}.png"),
+                "question": "Is it?",
+                "answer": "yes",
+                "patient": str(number),
+            }
+        )
+    train = written(tmp_path / "train.json", table)
+    gold = [
+        row
+        for row in json.loads((testdata / "vqarad" / "questions.json").read_text())
+        if row["image_name"] in names[:2]
+    ]
+    against = f"vqarad:{written(tmp_path / 'gold.json', gold)}"
+    assert main(["data", "leaks", train, "--against", against, "--audio", str(testdata / "vqarad"), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["leaking_train_rows"] == 2
+    assert set(found["evidence"]) == {"image"}
+
+
+def test_a_large_set_is_opened_without_opening_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its index and the look at its headers are kept: the second time, in another process, no image is opened."""
+    monkeypatch.setattr(index, "SMALL", 0)
+    root = written(folder / "rows.json", rows())
+    source = Source(root=root, heldout_share=0.2)
+    first = [sample.id for sample in both(source)]
+    code = (
+        "import sys, auscult.data.index as index; index.SMALL = 0; opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(args[0]) if event == 'open' else None)\n"
+        "from auscult.data.sources.studies import Source; source = Source(root=sys.argv[1], heldout_share=0.2)\n"
+        "splits = [source.split(name, 0) for name in ('train', 'heldout')]\n"
+        "print([s[n].id for s in splits for n in range(s.size)], [name for name in opened if '.png' in str(name)])"
+    )
+    told = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == f"{first} []"
+    (folder / "front.png").unlink()
+    written(folder / "rows.json", rows(category="Heart"))
+    with pytest.raises(MediaError, match=r"front\.png does not exist"):
+        both(source)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [({"heldout_share": 0.0}, "set a share"), ({"max_unusable": 1.0}, "set a share")]
+)
+def test_settings_that_cannot_be_are_refused(setting: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Source(root="x", **setting)
