@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auscult.core.config import Plugin, build, describe, parse_overrides, to_dict, with_preset
+from auscult.core.config import Plugin, build, describe, parse_overrides, to_dict, with_presets
 from auscult.core.errors import ConfigError
 from auscult.core.yaml12 import dump_yaml, parse_yaml, read_yaml
 
@@ -165,20 +165,23 @@ def test_a_preset_is_laid_over_the_file_and_the_command_line_over_both():
         "train": {"steps": 7, "learning_rate": 1},
         "presets": {"tiny": {"seed": 2, "train": {"steps": 2}, "grpo": None}, "full": None},
     }
-    plain, tiny = with_preset(Recipe, values, None), with_preset(Recipe, values, "tiny")
-    assert build(Recipe, plain) == build(Recipe, with_preset(Recipe, values, "full"))
+    plain, tiny = with_presets(Recipe, values, []), with_presets(Recipe, values, ["tiny"])
+    assert build(Recipe, plain) == build(Recipe, with_presets(Recipe, values, ["full"]))
     assert build(Recipe, plain) == Recipe("toy", 1, Train(1.0, 7))
     assert build(Recipe, tiny) == Recipe("toy", 2, Train(1.0, 2), None)
     assert build(Recipe, tiny, {"seed": "3"}).seed == 3
+    values["presets"]["fast"] = {"train": {"learning_rate": 2}, "seed": 4}
+    assert build(Recipe, with_presets(Recipe, values, ["tiny", "fast"])) == Recipe("toy", 4, Train(2.0, 2), None)
+    assert build(Recipe, with_presets(Recipe, values, ["fast", "tiny"])) == Recipe("toy", 2, Train(2.0, 2), None)
     assert values["train"] == {"steps": 7, "learning_rate": 1}, "the file itself must stay as it was"
 
 
 def test_a_preset_that_names_another_plug_in_replaces_the_section():
     values = {"data": {"source": "digits", "root": "x", "limit": 1}}
     presets = {"other": {"data": {"source": "scenes"}}, "same": {"data": {"limit": 2}}}
-    laid = with_preset(Listening, {**values, "presets": presets}, "other")
+    laid = with_presets(Listening, {**values, "presets": presets}, ["other"])
     assert laid == {"data": {"source": "scenes"}}
-    laid = with_preset(Listening, {**values, "presets": presets}, "same")
+    laid = with_presets(Listening, {**values, "presets": presets}, ["same"])
     assert laid == {"data": {"source": "digits", "root": "x", "limit": 2}}
 
 
@@ -197,7 +200,7 @@ def test_a_preset_that_names_another_plug_in_replaces_the_section():
 )
 def test_a_preset_that_is_none_is_a_sentence(presets: Any, name: str, said: str):
     with pytest.raises(ConfigError) as caught:
-        with_preset(Recipe, {"name": "toy", "presets": presets}, name, "toy.yaml")
+        with_presets(Recipe, {"name": "toy", "presets": presets}, [name], "toy.yaml")
     assert said in str(caught.value)
 
 

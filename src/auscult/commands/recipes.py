@@ -68,7 +68,11 @@ def asked(
         "recipe", metavar="RECIPE", nargs="?", help=f"{', '.join(recipe_names())}, a YAML file or a run folder"
     )
     parser.add_argument(
-        "--preset", metavar="NAME", help="settings of the recipe under a name; RECIPE --help lists them"
+        "--preset",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="settings that the recipe has under a name, which RECIPE --help lists; may be given several times",
     )
     # `--model DIR` is a flag here, `--model.width 64` a setting: argparse takes the first and leaves the second.
     known, rest = parser.parse_known_args([word for word in _first(arguments) if word not in HELP])
@@ -85,7 +89,8 @@ def asked(
         of = f" of {known.recipe}" if known.recipe else ""
         named = ", ".join(presets(known.recipe)) if known.recipe else ""
         print(parser.format_help() + (f"\npresets{of}: {named}\n" if named else ""))
-        print(f"settings{of}{f', preset {known.preset}' if known.preset else ''}:\n{listed}")
+        chosen = "".join(f", preset {name}" for name in known.preset)
+        print(f"settings{of}{chosen}:\n{listed}")
         return None
     if known.recipe is None:
         raise ConfigError(f"{parser.command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
@@ -125,33 +130,33 @@ def look_for_data(recipe: Recipe, name: str) -> None:
         )
 
 
-def open_recipe(name: str, overrides: Mapping[str, str], preset: str | None = None) -> Recipe:
-    """The recipe `name` with a preset laid over it, and the settings of the command line over both. Raises ConfigError
+def open_recipe(name: str, overrides: Mapping[str, str], laid: Sequence[str] = ()) -> Recipe:
+    """The recipe `name` with presets laid over it, and the settings of the command line over both. Raises ConfigError
     for what cannot be."""
-    from auscult.core.config import build, with_preset
+    from auscult.core.config import build, with_presets
     from auscult.recipe import Recipe
 
     values, path = _read(name)
-    return build(Recipe, with_preset(Recipe, values, preset, str(path)), overrides, where=str(path))
+    return build(Recipe, with_presets(Recipe, values, laid, str(path)), overrides, where=str(path))
 
 
-def open_with_data(name: str, overrides: Mapping[str, str], preset: str | None = None) -> Recipe:
+def open_with_data(name: str, overrides: Mapping[str, str], laid: Sequence[str] = ()) -> Recipe:
     """`open_recipe`, for a command that opens the recipe's data: refused where its own idea of their place is wrong."""
-    recipe = open_recipe(name, overrides, preset)
+    recipe = open_recipe(name, overrides, laid)
     if not {"data", "data.root"} & overrides.keys():
         look_for_data(recipe, name)
     return recipe
 
 
 def settings(
-    name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = (), preset: str | None = None
+    name: str | None, overrides: Mapping[str, str], sections: Sequence[str] = (), laid: Sequence[str] = ()
 ) -> str:
     """All settings of a recipe (in `sections`) with their values, for --help."""
-    from auscult.core.config import with_preset
+    from auscult.core.config import with_presets
     from auscult.recipe import Recipe
 
     values, path = _read(name) if name else ({}, Path())
-    return option_lines(Recipe, with_preset(Recipe, values, preset, str(path)), overrides, sections)
+    return option_lines(Recipe, with_presets(Recipe, values, laid, str(path)), overrides, sections)
 
 
 def presets(name: str) -> list[str]:

@@ -7,8 +7,8 @@ of its keys, `--train.lr 1e-4` one more, and what comes out is typed, complete, 
 - an unknown key is refused with the nearest one there is, among the dotted keys of the whole tree;
 - `build(type(x), to_dict(x)) == x`, so a run's `config.yaml` runs again as it is.
 
-A file may hold `presets: {tiny: {...}, full: {...}}`: settings under a name, of which one is laid over the file before
-the command line is laid over both (`with_preset`). What comes out knows of no presets.
+A file may hold `presets: {tiny: {...}, full: {...}}`: settings under a name, which are laid over the file before the
+command line is laid over both (`with_presets`). What comes out knows of no presets.
 
 A section may be a plug-in. `Annotated[Source, Plugin("source", "auscult.data.sources")]` reads `{source: scenes, ...}`
 as the options of the class `Source` in `auscult/data/sources/scenes.py`. The caller names the package, so the core
@@ -141,18 +141,19 @@ def presets_of(values: Values, where: str = "the recipe") -> dict[str, dict[str,
     return {name: _mapping(laid or {}, f"{PRESETS}.{name}", where) for name, laid in named.items()}
 
 
-def with_preset(cls: type, values: Values, name: str | None, where: str = "the recipe") -> dict[str, Any]:
-    """The `values` of a file without its presets, the one called `name` laid over them key by key; a section that names
-    another plug-in than the file does is replaced whole. Raises ConfigError for a name that the file has not."""
+def with_presets(cls: type, values: Values, names: Sequence[str], where: str = "the recipe") -> dict[str, Any]:
+    """The `values` of a file without its presets, those called `names` laid over them in turn, key by key; a section
+    that names another plug-in than before is replaced whole. Raises ConfigError for a name that the file has not."""
     presets = presets_of(values, where)
-    if name is not None and name not in presets:
-        there = f"there is {', '.join(presets)}" if presets else "it has none, so leave --preset out"
-        close = difflib.get_close_matches(name, presets, n=1)
-        raise ConfigError(
-            f"{where}: there is no preset {name!r}{f', did you mean {close[0]!r}?' if close else ''}; {there}"
-        )
-    plain = {key: value for key, value in _mapping(values, "", where).items() if key != PRESETS}
-    return plain if name is None else _over(cls, plain, presets[name])
+    laid = {key: value for key, value in _mapping(values, "", where).items() if key != PRESETS}
+    for name in names:
+        if name not in presets:
+            there = f"there is {', '.join(presets)}" if presets else "it has none, so leave --preset out"
+            close = difflib.get_close_matches(name, presets, n=1)
+            meant = f", did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{where}: there is no preset {name!r}{meant}; {there}")
+        laid = _over(cls, laid, presets[name])
+    return laid
 
 
 def _over(cls: type | None, values: Values, laid: Values) -> dict[str, Any]:
