@@ -110,8 +110,7 @@ def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
         raise ConfigError("no part of the model learns; set model.language to train or adapt")
     if targets:
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
-        lies_on = getattr(listener.model.config, "base", None) or base
-        listener.adapter = Adapter(_attach(listener, learning.lora, targets), lies_on)
+        listener.adapter = Adapter(_attach(listener, learning.lora, targets), base)
         for name, p in model.named_parameters():  # attaching freezes all else
             if name in trained:
                 p.requires_grad_(True)
@@ -129,20 +128,20 @@ class Adapter:
 
     def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes what may differ from the base; `weights` as for `Listener.save`."""
-        self.save_layers(folder, weights)
+        self.save_layers(folder, self.base, weights)
         trained = {n: p.detach().cpu().contiguous() for n, p in _trained(self.model.get_base_model()).items()}
         if trained:
             save_file(trained, folder / TRAINED)
 
-    def save_layers(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Writes the adapters alone, as peft does."""
+    def save_layers(self, folder: Path, base: str, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes the adapters alone, as peft does, and that they lie over `base`."""
         from peft import get_peft_model_state_dict  # heavy, and only adapted models need it
 
         within = None if weights is None else {f"base_model.model.{name}": t for name, t in weights.items()}
         state = get_peft_model_state_dict(self.model, within, save_embedding_layers=False)
         save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / WEIGHTS)
         config = self.model.peft_config["default"].to_dict()
-        config["base_model_name_or_path"] = named(self.base, folder)
+        config["base_model_name_or_path"] = named(base, folder)
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, default=str))
 

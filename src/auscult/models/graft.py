@@ -225,13 +225,18 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if base is not None:
             text.requires_grad_(False)
 
+    @property
+    def changed(self) -> bool:
+        """Whether the language model's own weights learn, and so are no longer what they are in its base."""
+        return any(p.requires_grad for name, p in self.language_model.named_parameters() if "lora_" not in name)
+
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None, **how: Any
     ) -> None:
         """As every model; of a language model with a base, and none of whose weights learns, no weight is written."""
         config = self.config
-        if any(p.requires_grad for name, p in self.language_model.named_parameters() if "lora_" not in name):
-            config.base = None  # they are no longer what they were there
+        if self.changed:
+            config.base = None
         if config.base is None:
             super().save_pretrained(folder, state_dict=None if state_dict is None else dict(state_dict), **how)
         else:

@@ -212,23 +212,26 @@ class GraftListener(Listener):
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def part(self, name: str) -> Sequence[nn.Module]:
-        parts = {
-            "language": self.model.language_model,
-            "audio": self.model.encoder,
-            "projector": self.model.projector,
+        text = self.model.language_model
+        parts: dict[str, Sequence[nn.Module]] = {
+            # The head by itself, so that it is not adapted: tied weights could not be merged.
+            "language": [text.base_model, cast(nn.Module, text.get_output_embeddings())],
+            "audio": [self.model.encoder],
+            "projector": [self.model.projector],
         }
-        return [parts[name]] if name in parts else []
+        return parts.get(name, [])
 
     def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes encoder, projector, tokenizer and config, the adapter when there is one, and the language model where
         it learnt or has no other place: all that is ours in one folder, which says what it stands on."""
-        if isinstance(self.adapter, Adapter):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.adapter.save_layers(folder, weights)
-            self.config.base = self.config.base or self.adapter.base
-            weights = plain_state(self.model, weights)
-        self.model.save_pretrained(folder, state_dict=weights)
+        if not isinstance(self.adapter, Adapter) or self.model.changed:
+            return super().save(folder, weights)  # in parts where the language model learnt beside adapted ears
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.base = self.config.base or self.adapter.base
+        self.adapter.save_layers(folder, self.config.base, weights)
+        self.model.save_pretrained(folder, state_dict=plain_state(self.model, weights))
         self.save_processor(folder)
+        return None
 
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
