@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.commands.captions import score as score_command
@@ -127,6 +127,7 @@ WORDS = st.lists(
 ).map(" ".join)
 
 
+@settings(max_examples=40)
 @given(
     references=st.lists(st.lists(WORDS.filter(bool), min_size=1, max_size=4), min_size=2, max_size=6),
     more=st.lists(WORDS, max_size=4),

@@ -9,7 +9,8 @@ import torch
 
 from auscult.core.errors import ConfigError
 from auscult.core.runs import Run
-from auscult.core.types import Parsed, Rollout, Sample, Turn
+from auscult.core.seeds import rng
+from auscult.core.types import Audio, Parsed, Rollout, Sample, Turn
 from auscult.data.source import Listed
 from auscult.models.families import graft
 from auscult.models.wording import Wording
@@ -25,9 +26,14 @@ CIDER = {"cider": {"weight": 1.0, "kwargs": {"df": "train"}}, "form": 0.1}
 ANSWERS = (("a dog barks", "a dog barking", "one bark"), ("rain falls", "it rains", "a dog in rain"), ("a bell",) * 3)
 
 
+def noise(number, answers):
+    wave = rng(number, "noise").standard_normal(4000).astype(np.float32) * 0.1
+    return Sample(f"clip-{number}", (Turn("user", (Audio.of(wave, 16_000), "Describe it.")),), answers)
+
+
 @pytest.fixture
-def clips(heard):
-    return Listed(tuple(replace(heard(n), answers=answers, choices=()) for n, answers in enumerate(ANSWERS)))
+def clips():
+    return Listed(tuple(noise(number, answers) for number, answers in enumerate(ANSWERS)))
 
 
 def test_a_reward_that_asks_for_it_has_the_frequencies_of_the_training_samples(clips, tmp_path):
@@ -90,7 +96,7 @@ def trained(folder, start, samples, references):
     def load(path):
         return graft.Model().load(path, Wording(instruction=False, choices=False))
 
-    algorithm = sft.Algorithm(steps=3, prompts=2, references=references)
+    algorithm = sft.Algorithm(steps=2, prompts=2, references=references)
     options = Train(learning_rate=1e-3, warmup=1, precision="float32")
     with Run.open(folder, {}, "test") as run:
         stage = loop.Stage(
@@ -108,37 +114,42 @@ def trained(folder, start, samples, references):
     return dict(listener.model.state_dict()), rows
 
 
+@pytest.fixture(scope="module")
+def stages(checkpoint, tmp_path_factory):
+    """The same stage with different answers: `first` and `all` of three; `cut` to the first; `second` and `third`."""
+    folder = tmp_path_factory.mktemp("references")
+    whole = tuple(noise(n, answers) for n, answers in enumerate(ANSWERS))
+
+    def begun(references, answers=slice(None)):
+        samples = Listed(tuple(replace(sample, answers=sample.answers[answers]) for sample in whole))
+        return trained(folder / f"{references}-{answers.start}-{answers.stop}", checkpoint, samples, references)
+
+    turned = {"second": begun("first", slice(1, None)), "third": begun("first", slice(2, None))}
+    return {"first": begun("first"), "all": begun("all"), "cut": begun("all", slice(0, 1)), **turned}
+
+
 def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_by_default_only_the_first_reference_is_imitated(clips, checkpoint, tmp_path):
-    cut = Listed(tuple(replace(sample, answers=sample.answers[:1]) for sample in clips.samples))
-    one, rows = trained(tmp_path / "first", checkpoint, clips, "first")
-    other, told = trained(tmp_path / "cut", checkpoint, cut, "first")
-    both, _ = trained(tmp_path / "all-cut", checkpoint, cut, "all")
-    assert same(one, other)
-    assert same(one, both)
+def test_by_default_only_the_first_reference_is_imitated(stages):
+    weights, rows = stages["first"]
+    cut, told = stages["cut"]
+    assert same(weights, cut)
     assert [row["loss"] for row in rows] == [row["loss"] for row in told]
 
 
-def test_all_references_are_imitated_after_one_pass_over_their_clip(clips, checkpoint, tmp_path):
-    first, before = trained(tmp_path / "first", checkpoint, clips, "first")
-    whole, rows = trained(tmp_path / "all", checkpoint, clips, "all")
-    assert not same(first, whole)
-    for row, row_before in zip(rows, before, strict=True):
-        assert row["reply_tokens"] > 2 * row_before["reply_tokens"]
-        assert row["media/encoder_clips"] == row_before["media/encoder_clips"] <= 2  # not once for each reference
+def test_all_references_are_imitated_after_one_pass_over_their_clip(stages):
+    assert not same(stages["first"][0], stages["all"][0])
+    for row, first in zip(stages["all"][1], stages["first"][1], strict=True):
+        assert row["reply_tokens"] > 2 * first["reply_tokens"]
+        assert row["media/encoder_clips"] == first["media/encoder_clips"] <= 2  # not once for each reference
 
 
-def test_the_loss_of_all_references_is_the_mean_over_their_tokens(clips, checkpoint, tmp_path):
+def test_the_loss_of_all_references_is_the_mean_over_their_tokens(stages):
     """The first step, before anything is learnt: each reference alone, weighed by its tokens, gives the same."""
-    _, rows = trained(tmp_path / "all", checkpoint, clips, "all")
-    losses, tokens = [], []
-    for place in range(3):
-        turned = tuple(replace(sample, answers=sample.answers[place:]) for sample in clips.samples)
-        _, alone = trained(tmp_path / str(place), checkpoint, Listed(turned), "first")
-        losses.append(alone[0]["loss"])
-        tokens.append(alone[0]["reply_tokens"])
-    assert rows[0]["reply_tokens"] == sum(tokens)
-    assert rows[0]["loss"] == pytest.approx(np.average(losses, weights=tokens), rel=1e-5)
+    alone = [stages[name][1][0] for name in ("first", "second", "third")]
+    tokens = [row["reply_tokens"] for row in alone]
+    found = stages["all"][1][0]
+    assert found["reply_tokens"] == sum(tokens)
+    assert found["loss"] == pytest.approx(np.average([row["loss"] for row in alone], weights=tokens), rel=1e-5)

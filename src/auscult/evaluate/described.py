@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def mean(rows: Sequence[Described], name: str = HEADLINE) -> dict[str, Any]:
     error = clustered_se(found, names)
     return {
         "n": len(rows),
-        name: reach.difference,
+        name: fmean(found),
         "interval": reach.interval and [max(0.0, reach.interval[0]), min(MEANS[name], reach.interval[1])],
         "clustered_se": error if error > 1e-9 else None,
         "clusters": reach.clusters,
@@ -172,6 +173,16 @@ def write_described(path: Path, rows: Sequence[Described]) -> None:
 def read_described(path: Path) -> tuple[Described, ...]:
     """The rows that `write_described` wrote, at least one. Raises DataError that names file, line and key."""
     return read_rows(path, _described)
+
+
+def holds_captions(path: Path) -> bool:
+    """Whether a samples file has captions in it, by its first row; false for what is no samples file."""
+    try:
+        with path.open("rb") as file:
+            row = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(row, dict) and HEADLINE in row and "correct" not in row and "resps" in row
 
 
 def _row(row: Described) -> dict[str, Any]:
