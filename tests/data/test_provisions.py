@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tarfile
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,10 @@ from auscult.core.errors import DataError
 from auscult.core.forms import form
 from auscult.core.seeds import rng
 from auscult.core.types import Audio
-from auscult.data.audioset import SCALE, SHIFT
+from auscult.data.audioset import FILES, SCALE, SHIFT
+from auscult.data.download import DownloadError
 from auscult.data.frames import FrameSet
+from auscult.data.provisions import audioset
 from auscult.data.provisions.scenes import (
     MOST,
     SECONDS,
@@ -142,6 +148,54 @@ def test_a_folder_of_other_scenes_is_refused(scenes: Path, tmp_path: Path):
     before = files(scenes)
     replace(other, train=12).provide(silent)
     assert files(scenes) == before
+
+
+class Serving(SimpleHTTPRequestHandler):
+    def log_message(self, *args) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def mirror(scenes: Path, tmp_path: Path, serve) -> tuple[str, ThreadingHTTPServer]:
+    """A mirror of both publishers that has the written scenes."""
+    root = tmp_path / "www"
+    for file in FILES:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes((scenes / "features" / "class_labels_indices.csv").read_bytes())
+    with tarfile.open(root / FILES[-1], "w:gz") as tar:
+        for part in ("bal_train", "eval"):
+            tar.add(scenes / "features" / part, f"audioset_v1_embeddings/{part}")
+    shutil.copytree(scenes / "captions", root / "captions")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Serving, directory=root))
+    serve(server)
+    return f"http://127.0.0.1:{server.server_address[1]}", server
+
+
+def test_audioset_and_audiocaps_come_from_the_hosts_that_are_named(mirror, scenes: Path, tmp_path: Path):
+    address, server = mirror
+    fetched = audioset.Provision(
+        folder=str(tmp_path / "got"), home=address, captions=f"{address}/captions", parts=("bal_train", "eval")
+    )
+    said = fetched.provide(silent)
+    assert said == f"audioset: bal_train, eval as frame sets, and AudioCaps' captions, in {tmp_path / 'got'}"
+    for part in ("bal_train", "eval"):
+        assert (tmp_path / "got/frames" / part / "frames.npy").read_bytes() == (
+            scenes / "frames" / part / "frames.npy"
+        ).read_bytes()
+    assert files(tmp_path / "got/captions") == files(scenes / "captions")
+    server.shutdown()  # what is there is not fetched again
+    assert fetched.provide(silent) == said
+    shutil.rmtree(tmp_path / "got/frames/eval")  # and what a kill left undone is made of what was fetched
+    fetched.provide(silent)
+    assert (tmp_path / "got/frames/eval/frames.npy").exists()
+    shutil.rmtree(tmp_path / "got/frames/eval")
+    with pytest.raises(DownloadError, match=r"with the sha256 [0-9a-f]{64}, not 00"):
+        replace(fetched, sha256="00").provide(silent)
+
+
+def test_parts_that_audioset_has_not_are_refused():
+    with pytest.raises(ValueError, match="parts has 'evl': name some of bal_train, eval, unbal_train"):
+        audioset.Provision(parts=("evl",))
 
 
 def test_what_is_interrupted_is_not_there(tmp_path: Path):

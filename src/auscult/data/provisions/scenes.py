@@ -4,7 +4,7 @@
     FOLDER/features/class_labels_indices.csv          names of the labels
     FOLDER/frames/{bal_train,eval}                    the same as frame sets
     FOLDER/captions/{train,val,test}.csv              AudioCaps' rows, five a clip
-    FOLDER/audio/<youtube_id>_<start>.wav             recordings of the captioned clips, where they are asked for
+    FOLDER/audio/{train,val,test}/<youtube_id>_<start>.wav    recordings of the same clips, where they are asked for
     FOLDER/about.json                                 the options that made it
 
 Clips of `train.csv` are in bal_train, those of val and test in eval. A scene has one to four sounds, loud or soft, more
@@ -115,11 +115,11 @@ class Provision(provision.Provision):
         total, done = sum(map(len, clips.values())), 0
         for folder, splits in (("bal_train", ("train",)), ("eval", ("val", "test"))):
             payloads: list[bytes] = []
-            for clip in (clip for split in splits for clip in clips[split]):
+            for split, clip in ((split, clip) for split in splits for clip in clips[split]):
                 wave = clip.wave()
                 payloads.append(encode(clip.record(wave)))
                 if self.audio:
-                    _write_wav(path / "audio" / f"{clip.id}_{clip.start}.wav", wave)
+                    _write_wav(path / "audio" / split / f"{clip.id}_{clip.start}.wav", wave)
                 done += 1
                 tell("scenes", done, total, {})
             tfrecord.write(path / "features" / folder / "00.tfrecord", payloads)
