@@ -244,7 +244,7 @@ def test_captions_are_scored_by_them(saved: str, detector: str, tmp_path: Path, 
     assert detector in told["variants"]["fense"]
     (samples,) = (tmp_path / "out").glob("samples_*.jsonl")
     assert [json.loads(line)["sbert"] for line in samples.read_text().splitlines()] == pytest.approx(alike, abs=1e-6)
-    assert main([*words, "--scorer", "fense", "cider_d", "--json"]) == 0
+    assert main([*words, "--scorer", "fense", "--scorer=cider_d", "--json"]) == 0
     some = json.loads(capsys.readouterr().out)
     assert set(some["variants"]) == {"cider_d", "fense"}
     assert (some["fense"], "sbert" in some) == (told["fense"], False)

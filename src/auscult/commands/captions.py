@@ -64,7 +64,7 @@ def score(arguments: list[str]) -> int:
     """Scores a file of captions; `arguments` are those after `auscult score captions`."""
     parser = Parser(
         "score",
-        "captions FILE [--scorer NAME ...] [--clap MODEL [--media DIR]] [--sbert MODEL [--fense DETECTOR]] [--out DIR] "
+        "captions FILE [--scorer NAME] [--clap MODEL [--media DIR]] [--sbert MODEL [--fense DETECTOR]] [--out DIR] "
         "[--json]",
     )
     parser.add_argument(
@@ -84,9 +84,9 @@ def score(arguments: list[str]) -> int:
     parser.add_argument(
         "--scorer",
         metavar="NAME",
-        nargs="+",
+        action="append",
         default=[],
-        help="of bleu_1 ... bleu_4, rouge_l, cider_d, clap, sbert and fense, tell these (default: all that can be had)",
+        help="tell only bleu_1 ... bleu_4, rouge_l, cider_d, clap, sbert or fense; again for more (default: all)",
     )
     parser.add_argument("--media", metavar="DIR", help="folder of the recordings (default: the file's own)")
     parser.add_argument("--out", metavar="DIR", help="folder for results and scores of each caption (default: none)")
