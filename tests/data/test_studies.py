@@ -101,6 +101,12 @@ def test_all_views_stand_in_order_behind_their_names(folder: Path) -> None:
     }
 
 
+def test_a_demonstration_may_reason_as_a_tag_does(folder: Path) -> None:
+    source = Source(root=written(folder / "rows.json", rows()), thought="report.Findings", heldout_share=0.2)
+    assert {sample.thought for sample in both(source)} == {ROW["Findings"]}
+    assert two_views(folder).thought is None
+
+
 def test_a_view_that_is_asked_for_is_not_told(folder: Path) -> None:
     asked = {"question": "Which view is the first?", "options": ["A. PA", "B. AP"], "correct_answer": "A"}
     assert two_views(folder, **asked).question.startswith("Indication")

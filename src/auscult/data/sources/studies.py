@@ -26,7 +26,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -173,6 +173,8 @@ class Source(source.Source):
     """What must not cross the split: patient, study or image; a row that does not say goes by the next of them."""
     label_views: bool = True
     """Whether each image stands behind the name of its view, where the rows name them."""
+    thought: str = ""
+    """Tag whose text is the reasoning of demonstrations, such as explanation or report.Findings; empty gives none."""
     tasks: tuple[str, ...] = ()
     """Tasks whose rows are taken, such as [closed] of VQA-RAD; empty takes all."""
     max_unusable: float = 0.0
@@ -309,7 +311,8 @@ class Studies:
 
     def __getitem__(self, number: int, /) -> Sample:
         study = self.options.study(self.rows, int(self.numbers[number]))
-        return study.sample(self.options.report, self.options.group, label_views=self.options.label_views)
+        sample = study.sample(self.options.report, self.options.group, label_views=self.options.label_views)
+        return replace(sample, thought=sample.tags.get(self.options.thought))
 
 
 def fits(path: Path) -> bool:
