@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from auscult.core.errors import DataError, MediaError
 from auscult.core.types import Image, Sample, Turn
 from auscult.data import jsonl
+from auscult.data.check import check
 from auscult.data.sources.jsonl import Source
 
 ROW = {"question": "What?", "answer": "dog"}
@@ -54,3 +55,17 @@ def test_what_is_written_is_read_back_equal(pages: Path) -> None:
     sample = Sample("one", (Turn("user", parts),), ("x",))
     jsonl.write(pages.parent / "again.jsonl", [sample])
     assert jsonl.read(pages.parent / "again.jsonl") == [sample]
+
+
+def test_a_check_says_which_films_name_somebody_without_the_names(testdata: Path, tmp_path: Path) -> None:
+    films = ["RG1_J2KI.dcm", "RG3_J2KR.dcm", "00000001_000.png", "JPEG-LL.dcm"]
+    rows = [{**ROW, "id": name, "image": str(testdata / "dicom" / name)} for name in films]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = check(tmp_path / "data.jsonl")
+    assert report.reasons == {"codec": 1}
+    assert report.images == {"dicom": 2, "png": 1}
+    (note,) = report.notes
+    assert note.startswith("2 image files are not de-identified and sent to no server unless server.send_identified")
+    assert "RG1_J2KI.dcm: its header names a person" in note
+    assert "PatientName" in note
+    assert "CompressedSamples" not in note

@@ -381,15 +381,12 @@ def test_the_names_of_attributes_are_in_the_dictionary() -> None:
 def test_a_header_that_names_somebody_says_so_without_the_values(film: Written) -> None:
     step = Dataset()
     step.PerformingPhysicianName = "Doe^Jane"
-    named = film(PatientName="Roe^Richard", PatientBirthDate="19400305", RequestAttributesSequence=Sequence([step]))
+    told = {"PatientName": "Roe^Richard", "PatientBirthDate": "19400305", "InstitutionName": "St. Elsewhere"}
+    named = film(**told, PatientSex="M", RequestAttributesSequence=Sequence([step]))
     found = dicom.identity(str(named.path))
-    assert found.tags == {
-        "PatientName": "Roe^Richard",
-        "PatientBirthDate": "19400305",
-        "PerformingPhysicianName": "Doe^Jane",
-    }
+    assert found.tags == {**told, "PerformingPhysicianName": "Doe^Jane"}
     assert found.burned_in is None
-    assert "PatientBirthDate, PatientName, PerformingPhysicianName" in (found.problem or "")
+    assert "InstitutionName, PatientBirthDate, PatientName, PerformingPhysicianName" in (found.problem or "")
     assert "Roe" not in (found.problem or "")
     removed = dicom.identity(str(film(PatientName="case 7", PatientIdentityRemoved="YES").path))
     assert removed.problem is None

@@ -36,7 +36,7 @@ from auscult.data.sources import captions, mcq, sounds, studies
 from auscult.data.sources.sounds import EXTENSIONS
 from auscult.data.splits import group_of
 from auscult.data.waiting import counted
-from auscult.media import audio, image
+from auscult.media import audio, dicom, image
 
 TAKEN = (
     "samples in JSONL, a JSON list of questions, questions about images in JSON or CSV, captions in CSV, a folder of "
@@ -215,6 +215,8 @@ class _Seen:
     header: audio.Header | image.Header | None = None
     seconds: float | None = None
     problems: tuple[tuple[str, str], ...] = ()
+    named: str | None = None
+    """Why a film is not de-identified."""
 
 
 def check(
@@ -230,6 +232,7 @@ def check(
     with ThreadPoolExecutor(workers) as pool:
         looked = counted("checking recordings", pool.map(lambda part: _look(part, decode), media), len(media))
         seen = dict(zip(media, looked, strict=True))
+    notes += _identified(seen)
     problems = [problem for row in found for problem in _own(row, seen)]
     problems += _across(found)
     places = {(row.file, row.row): number for number, row in enumerate(found)}
@@ -387,10 +390,11 @@ def _audios(row: _Row) -> list[Audio]:
 
 
 def _look(part: Audio | Image, decoded: bool) -> _Seen:
-    header, seconds, problems = None, None, list[tuple[str, str]]()
+    header, seconds, named, problems = None, None, None, list[tuple[str, str]]()
     try:
         if isinstance(part, Image):
             header = image.read_header(part)
+            named = dicom.identity(part.path).problem if part.path and header.container == "dicom" else None
             if decoded:
                 image.decode(part)
         else:
@@ -402,7 +406,17 @@ def _look(part: Audio | Image, decoded: bool) -> _Seen:
             problems.append(("hash_differs", f"{part.path} is not the file that was written down; fetch it again"))
     except MediaError as error:
         problems.append((error.reason, str(error)))
-    return _Seen(header, seconds, tuple(problems))
+    return _Seen(header, seconds, tuple(problems), named)
+
+
+def _identified(seen: Mapping[Audio | Image, _Seen]) -> tuple[str, ...]:
+    """A sentence about films that may name somebody. That is no fault of a row: they may be learned from here."""
+    films = {part.path: known.named for part, known in seen.items() if known.named and isinstance(part, Image)}
+    if not films:
+        return ()
+    path, why = next(iter(films.items()))
+    count = "1 image file is" if len(films) == 1 else f"{len(films)} image files are"
+    return (f"{count} not de-identified and sent to no server unless server.send_identified is true; {path}: {why}",)
 
 
 def _own(row: _Row, seen: Mapping[Audio | Image, _Seen]) -> Iterator[Problem]:
