@@ -4,6 +4,8 @@
     metrics.jsonl        the loss, and what whoever says the mean of the visible patches would have
     encoder/             the masked autoencoder; `encoder` within it is what is kept
     results_probe.json   a linear layer and the nearest neighbours on its vectors, beside a random encoder's
+    reconstructions.npz  what the autoencoder makes of what it does not see, which the report draws
+    report.html          all of it on one page
     config.yaml, environment.json, checkpoints/, done
 
 A file that is there is finished, so the same command goes on where it was stopped. A clip's vector is the mean of its
@@ -43,8 +45,9 @@ from auscult.media.audio import decode
 from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 from auscult.recipe import Pretraining
+from auscult.report.page import write_page
 from auscult.session import Say, Tell, clock, device
-from auscult.train import masked, probing
+from auscult.train import masked, probing, reconstructions
 from auscult.train.processes import join, leave
 
 FOLD = re.compile(r"(\d+)-.+")
@@ -96,7 +99,11 @@ def pretrained(
             if who.rank == 0:
                 if clips is not None:
                     write_json(out / "results_probe.json", probe(out / "encoder", clips, recipe.seed, where, tell))
+                reconstructions.write(
+                    out / "reconstructions.npz", out / "encoder", frames, recipe.pretrain, recipe.seed, where
+                )
                 clock(out / "environment.json", time.perf_counter() - began)
+                write_page(out)
                 opened.finish()
     if who.rank:
         return {}

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from auscult.core.runs import write_bytes
 from auscult.report import charts, words
+from auscult.report.encoder import PROBES, encoder_of, is_pretraining
 from auscult.report.figures import BASELINES, Clip, Figures, Shown
 from auscult.report.panels import number, panels_of
 from auscult.report.reading import figures_of
@@ -80,10 +81,15 @@ def render(found: Figures, run: Path) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["unheard"] = words.unheard
+    encoder = encoder_of(run, found.stages)
+    stages = [(stage, *panels_of(stage, found.iterations)) for stage in found.stages]
     return environment.get_template("page.html").render(
         run=found,
+        encoder=encoder,
+        encoder_probes=PROBES.values(),
+        pretraining=[drawn for drawn in stages if is_pretraining(drawn[0])],
         cards=cards,
-        stages=[(stage, *panels_of(stage, found.iterations)) for stage in found.stages],
+        stages=[drawn for drawn in stages if not is_pretraining(drawn[0])],
         clips=sum(len(card.players) for card in cards),
         troubles=[(card.rollouts[0].id, player) for card in cards for player in card.players if player.trouble],
         baselines=dict.fromkeys([*BASELINES, *(name for result in found.results for name in result.total.baselines)]),

@@ -55,7 +55,21 @@ PANELS = (
     Kind("Gradient norm", r"grad_norm", "Before clipping."),
 )
 """In the order of the page."""
+ENCODER = (
+    Kind(
+        "Error on what is hidden",
+        r"(loss|loss_of_mean)",
+        "Something was learnt where it is below the mean of what is seen.",
+        "mean squared error",
+    ),
+    Kind("Likeness", r"cosine", "Cosine between hidden patches and what is said of them."),
+    Kind("What it knows meanwhile", r"probe/(.+)", "Of clips that are held out."),
+    PANELS[-1],
+)
+"""Of a masked autoencoder, whose loss is no cross-entropy."""
 LINES = {
+    "loss": "autoencoder",
+    "loss_of_mean": "mean of what is seen",
     "cut_share": "cut off",
     "unparsed_share": "no answer",
     "clipped_share": "clipped",
@@ -90,7 +104,7 @@ def panels_of(stage: Stage, iterations: Sequence[Iteration]) -> tuple[list[Panel
     """The panels of a stage, those of its iterations first, and the folded ones."""
     left = dict(stage.curves)
     main = [_rates(iteration) for iteration in iterations if iteration.stage == stage.name]
-    for kind in PANELS:
+    for kind in ENCODER if "loss_of_mean" in stage.curves else PANELS:
         if kind.unless in stage.curves:
             continue
         claimed = {key: match for key in left if (match := re.fullmatch(kind.keys, key))}

@@ -35,6 +35,8 @@ from auscult.report.figures import (
 from auscult.report.record import Record, lines_of, list_of, object_of, text_of
 from auscult.report.words import duration
 
+OTHERS = ("results_comparison.json", "results_probe.json")
+"""Results that are no evaluation of a model's replies."""
 ROUNDING = 1e-3
 """How far a stated fraction may be from its own counts; files round to three digits or more."""
 
@@ -67,7 +69,7 @@ def figures_of(run: Path) -> Figures:
 
 def _evaluated(run: Path) -> tuple[list[Record], list[Record]]:
     """The results of captions, and those of answers."""
-    files = sorted(path.name for path in run.glob("results_*.json") if path.name != "results_comparison.json")
+    files = sorted(path.name for path in run.glob("results_*.json") if path.name not in OTHERS)
     found = [object_of(run, file) for file in files]
     return [row for row in found if _is_captions(row)], [row for row in found if not _is_captions(row)]
 
@@ -192,7 +194,9 @@ def _difference(row: Record) -> tuple[float, float] | None:
 
 
 def _stages(run: Path) -> tuple[Stage, ...]:
-    logged = {str(path.parent.relative_to(run)) for glob in ("*", "*/*") for path in run.glob(f"{glob}/metrics.jsonl")}
+    logged = {
+        str(path.parent.relative_to(run)) for deep in ("", "*/", "*/*/") for path in run.glob(f"{deep}metrics.jsonl")
+    }
     begun = {stage for stage in STAGES if (run / stage).is_dir()}
     known = {stage: at for at, stage in enumerate(STAGES)}
     # What lies in a stage's folder, such as its iterations, follows it.

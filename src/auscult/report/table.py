@@ -15,6 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from auscult.report.encoder import PROBES, Encoder, encoder_of
 from auscult.report.figures import METRICS, Described, Figures, Result, Scores, Share
 from auscult.report.reading import figures_of
 from auscult.report.words import (
@@ -40,6 +41,9 @@ from auscult.report.words import (
 def table(run: Path) -> RenderableType:
     """The run folder as something rich can print. RunError: see `figures_of`."""
     found = figures_of(run)
+    encoder = encoder_of(run, found.stages)
+    if encoder and encoder.alone:
+        return Group(Text(encoder.headline, style="bold"), *_probed(encoder))
     parts: list[RenderableType] = [Text(headline(found.evaluated), style="bold")]
     if found.described:
         parts.append(_scores(found.described))
@@ -54,6 +58,18 @@ def table(run: Path) -> RenderableType:
     if said := unreadable(found.evaluated):
         parts.append(Text(said, style="bold"))
     return Group(*parts)
+
+
+def _probed(encoder: Encoder) -> list[RenderableType]:
+    """What the encoder knows."""
+    if not encoder.rows:
+        return [Text("What it knows: not measured.")]
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in (encoder.measure, *PROBES.values()):
+        drawn.add_column(Text(title), justify="left" if title == encoder.measure else "right")
+    for title, cells in encoder.rows:
+        drawn.add_row(Text(title), *(Text(f"{value} ({interval})" if interval else value) for value, interval in cells))
+    return [drawn, Text(encoder.about)]
 
 
 def print_table(run: Path, console: Console) -> None:
