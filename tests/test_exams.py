@@ -257,7 +257,7 @@ def test_an_exam_that_makes_no_sense_is_refused(exam, changes, said):
         exam(**changes)
 
 
-def test_only_the_questions_that_the_errors_of_a_run_name_are_asked_again(exam, tmp_path):
+def test_only_the_questions_that_the_errors_of_a_run_name_are_asked_again(exam, tmp_path, capsys):
     sit(exam(baselines=False), tmp_path / "out")
     again = tmp_path / "again.jsonl"
     assert main(["errors", str(tmp_path / "out"), "--export", str(again)]) == 0
@@ -272,6 +272,13 @@ def test_only_the_questions_that_the_errors_of_a_run_name_are_asked_again(exam, 
         {r["sample"]: r for r in read_jsonl(tmp_path / n / "answers.jsonl").rows} for n in ("out", "second")
     )
     assert list(second) == ["q3", "q5", "q7"], "in the benchmark's order"
+    for kind in ("samples", "predictions"):
+        rows = read_jsonl(tmp_path / "second" / f"{kind}_baseline.jsonl").rows
+        assert {row["only"] for row in rows} == {result["selection"]["sha256"]}
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "out"), str(tmp_path / "second"), "--common", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["comparisons"]
+    assert (found["total"]["p"], found["notes"][0][:11]) == (None, "A selection")
     assert all(second[name]["key"] == first[name]["key"] for name in second), "they are the same questions"
 
 

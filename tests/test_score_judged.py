@@ -78,7 +78,9 @@ def test_an_open_subset_of_voicebench_is_graded(spoken, score, judge_server, cap
         key: figures[key] for key in ("official", "judge", "cost")
     }
     assert main(["errors", figures["files"][0]]) == 2
-    assert "jsonl:1: the grade 5, neither right nor wrong; the results file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "jsonl:1: the grade 5 by the rule open says neither right nor wrong; compare such scores by" in said
+    assert "by scoring predictions" not in said, "they are scored"
     _, said, _ = score("voicebench", spoken, "--scorer", "open")
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert any(line.startswith("Total score 3.25 over 4 samples 3.25 over 4") for line in lines)

@@ -48,6 +48,7 @@ from auscult.evaluate.comparison import difference
 from auscult.evaluate.evaluation import listed
 from auscult.evaluate.exam import HEARD, Exam, Selection, Sitting, label, published, select
 from auscult.evaluate.outcomes import proportion, write_outcomes
+from auscult.evaluate.predictions import ONLY
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
 from auscult.models.fingerprint import fingerprint
@@ -286,7 +287,8 @@ def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out
     (out / TO_JUDGE).unlink(missing_ok=True)
     for sitting in sittings:
         if sitting.condition == HEARD:
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in sitting.predictions(journal, exam.rule)]
+            rows = ({**row, **selection.mark} for row in sitting.predictions(journal, exam.rule))
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             write_text(out / f"predictions_{label(sitting.prompt)}.jsonl", "".join(lines))
     if with_gold:
         _score(exam, selection, sittings, journal, out)
@@ -302,7 +304,7 @@ def _hand_over(exam: Exam, selection: Selection, sittings: Sequence[Sitting], jo
     given: dict[str, Any] = {}
     for sitting in sittings:
         name = label(sitting.prompt, sitting.condition)
-        rows = sitting.to_judge(journal, exam.rule, gold)
+        rows = ({**row, **selection.mark} for row in sitting.to_judge(journal, exam.rule, gold))
         write_text(
             out / f"predictions_{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         )
@@ -369,7 +371,7 @@ def _score(exam: Exam, selection: Selection, sittings: Sequence[Sitting], journa
         for condition, rows in outcomes.items():
             named = label(prompt, condition)
             said = {row["id"]: row for row in sat[condition].predictions(journal, exam.rule)}
-            write_outcomes(out / f"samples_{named}.jsonl", rows, said)
+            write_outcomes(out / f"samples_{named}.jsonl", rows, said, rule=exam.rule, only=selection.mark.get(ONLY))
             if condition != HEARD:
                 compared.append(_paired(exam, named, rows, name, outcomes[HEARD]))
         if first is not None:
@@ -432,4 +434,4 @@ def _show(exam: Exam, sitting: Sitting, journal: Journal, out: Path) -> None:
         asked = [piece for turn in messages(sitting.put(sample), sitting.wording) for piece in turn["content"]]
         text = "\n".join(piece if isinstance(piece, str) else f"[{type(piece).__name__}]" for piece in asked)
         shown.append(Shown(sample, text, outcome.reply, outcome.parsed, {"right": right}, right))
-    write_showcase(out, shown)
+    write_showcase(out, shown, sitting.wording.display)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from auscult.cli import main
 from auscult.core.errors import ConfigError, DataError
 from auscult.core.types import Outcome, Parsed
 from auscult.evaluate.comparison import CELLS, compare, corrected, difference
+from auscult.evaluate.judged import Rating, write_ratings
 from auscult.evaluate.labels import NONE, labels_of
 from auscult.evaluate.outcomes import write_outcomes
 from auscult.evaluate.statistics import holm, mcnemar_exact, paired_bootstrap, rows_for_gain
@@ -274,3 +276,142 @@ def test_predictions_are_scored_and_compared(testdata: Path, tmp_path: Path, cap
     assert found["total"]["cells"] == {"both_right": 395, "only_a": 0, "only_b": 605, "both_wrong": 0}
     assert {part["tag"] for part in found["parts"]} >= {"task", "difficulty", "sub-category"}
     assert sum(part["n"] for part in found["parts"] if part["tag"] == "task") == 1000
+
+
+def said_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `auscult compare`."""
+    code = main(["compare", *map(str, arguments)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_runs_of_different_rules_are_not_subtracted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    strict, kind, old = (tmp_path / f"samples_{name}.jsonl" for name in ("strict", "kind", "old"))
+    write_outcomes(strict, run("+---" * 10), rule="string_match")
+    write_outcomes(kind, run("++--" * 10))
+    old.write_text(re.sub(r', "scorer": "choice"', "", kind.read_text(encoding="utf-8")), encoding="utf-8")
+    code, out, err = said_of(capsys, strict, kind)
+    assert (code, out) == (2, "")
+    assert f"{strict} is right by string_match, {kind} by choice, so their difference would be the rules' too" in err
+    code, out, _ = said_of(capsys, strict, kind, "--across-rules")
+    assert code == 0
+    assert f"A  {strict}, right by string_match\nB  {kind}, right by choice\n" in out
+    assert "the difference is the rules' too." in out
+    assert said_of(capsys, kind, kind)[0] == 0
+    code, out, _ = said_of(capsys, strict, old)
+    assert code == 0
+    assert f"B  {old}, rule unknown" in out
+    assert main(["errors", str(strict)]) == 0
+    assert "right by string_match" in capsys.readouterr().out
+
+
+def test_rows_of_two_evaluations_in_one_file_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    parts = [tmp_path / name for name in ("one.jsonl", "other.jsonl", "both.jsonl")]
+    write_outcomes(parts[0], run("+-"), rule="string_match")
+    write_outcomes(parts[1], [replace(one, id=f"x{one.id}") for one in run("+-")])
+    parts[2].write_text("".join(part.read_text(encoding="utf-8") for part in parts[:2]), encoding="utf-8")
+    code, _, err = said_of(capsys, parts[2], parts[2])
+    assert code == 2
+    assert "`scorer` is 'string_match' in line 1 and 'choice' in line 3; keep rows of one evaluation" in err
+
+
+def test_questions_that_a_file_of_ids_chose_have_a_difference_and_no_p(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """B was asked what A got wrong, so it cannot but gain."""
+    first, again, third = (tmp_path / f"samples_{name}.jsonl" for name in ("first", "again", "third"))
+    rows = run("+-" * 20)
+    asked = [replace(one, correct=number < 7) for number, one in enumerate(one for one in rows if not one.correct)]
+    write_outcomes(first, rows)
+    write_outcomes(again, asked, only="ab" * 32)
+    write_outcomes(third, [replace(one, correct=True) for one in asked], only="ab" * 32)
+    code, out, _ = said_of(capsys, first, again, "--common")
+    assert code == 0
+    assert "+35.0 points, of a selection." in out
+    assert "a file of ids chose what B was asked (--only)" in out
+    assert " p by" not in out
+    assert "80% power" not in out
+    told = json.loads(said_of(capsys, first, again, "--common", "--json")[1])
+    [found] = told["comparisons"]
+    for part in (found["total"], *found["parts"]):
+        assert (part["p"], part["mcnemar_p"], part["p_holm"], part["interval"]) == (None, None, None, None)
+    assert [one["only"] for one in told["runs"]] == [None, "ab" * 32]
+    [alike] = json.loads(said_of(capsys, again, third, "--json")[1])["comparisons"]
+    assert alike["total"]["p"] < 0.05, "both were asked the same questions"
+
+
+def test_missing_answers_are_counted_among_the_rows_that_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def silent(one: Outcome) -> Outcome:
+        return replace(one, parsed=Parsed(None, "no_prediction"), correct=False)
+
+    whole, part = tmp_path / "samples_whole.jsonl", tmp_path / "samples_part.jsonl"
+    rows = run("+-" * 10)
+    write_outcomes(whole, [*rows[:8], *map(silent, rows[8:])])
+    write_outcomes(part, [*map(silent, rows[:3]), *rows[3:10]])
+    _, out, _ = said_of(capsys, whole, part, "--common")
+    assert "No answer 2 of 10 3 of 10" in [" ".join(line.split()) for line in out.splitlines()]
+    [found] = json.loads(said_of(capsys, whole, part, "--common", "--json")[1])["comparisons"]
+    assert found["unread"] == [{"no_prediction": 2}, {"no_prediction": 3}]
+
+
+def test_a_run_that_a_judge_graded_says_that_its_grades_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def graded(number: int, grade: float | None) -> Rating:
+        right = None if grade is None else grade > 0
+        return Rating(str(number), "?", "a", "a", Parsed("a"), right, str(number), {}, grade, (grade,), (), (), None)
+
+    path = tmp_path / "samples_mmar-rubrics.jsonl"
+    write_ratings(path, [graded(number, grade) for number, grade in enumerate((0.5, 0.25, 0.0, 0.25))], "rubrics")
+    code, out, _ = said_of(capsys, path, path)
+    assert code == 0
+    assert f"A  {path}, right by string_match" in out
+    note = "is graded by rubrics: counted here is whether answers are right by string_match, not that score (25.00)"
+    assert out.count(note) == 2
+    assert main(["errors", str(path)]) == 0
+    assert note in capsys.readouterr().out
+    write_ratings(path, [graded(0, 1.0), graded(1, None)], "binary")
+    code, _, err = said_of(capsys, path, path)
+    assert code == 2
+    assert f"{path}:2: its judgement failed; the `auscult score` that wrote the file asks the judge again" in err
+    assert "by scoring predictions" not in err
+
+
+def test_predictions_are_compared_with_all_that_score_says_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [
+        {
+            "id": str(n),
+            "audio_id": f"{n}.wav",
+            "question": f"Which of {n}?",
+            "choices": ["a", "b"],
+            "answer": "ab"[n % 2],
+        }
+        for n in range(10)
+    ]
+    gold, given = tmp_path / "gold.json", tmp_path / "given.jsonl"
+    gold.write_text(json.dumps([*rows, rows[3]]))
+    lines = [json.dumps({**row, "model_output": "a"}) for row in rows[:9]]
+    lines[0] = json.dumps({**rows[0], "question": "Another?", "model_output": "a"})
+    given.write_text("\n".join([*lines, lines[1], json.dumps({"id": "77", "model_output": "a"}), '{"id": "9", "mod']))
+    other = "Rows that carry another question or answer than the gold file, so made for another version of it"
+    twice = "Rows of the gold file whose question has occurred before, word for word: it counts once"
+    expected = [
+        f"Rows that are no JSON: 1, namely 9 ({given}:12).",
+        f"Rows whose id has occurred before, with the same prediction: 1, namely 1 ({given}:10).",
+        f"Rows for questions that the benchmark does not have: 1, namely 77 ({given}:11).",
+        "Questions without a row: 1, namely 9.",
+        f"{other}: 1, namely 0 ({given}:1).",
+        f"{twice}: 1, namely 3 ({gold}[10]).",
+        "The gold has 10 questions of 1,000: this is no score of the whole benchmark.",
+    ]
+    options = "--benchmark", "mmau", "--gold", str(gold)
+    for verb in (["errors", str(given)], ["compare", str(given), str(given)]):
+        assert main([*verb, *options]) == 0
+        said = capsys.readouterr().out
+        assert [note for note in expected if note not in said] == []
+    assert main(["errors", str(given), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == expected
+    assert main(["score", "mmau", str(given), "--gold", str(gold), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["problems"]["gold_repeated"] == 1

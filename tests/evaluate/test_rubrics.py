@@ -115,7 +115,7 @@ def test_the_score_is_the_official_scripts(questions, gold, judge, judge_server,
     speech = found["by"]["modality"]["speech"]
     assert speech["official"] == pytest.approx(100 * (expected[3] + expected[5] + expected[7]) / 4, abs=1e-12)
     assert (found["judge"]["model"], found["judge"]["seed"], found["judge"]["temperature"]) == ("m", 42, 0)
-    write_ratings(tmp_path / "ratings.jsonl", rated.rows)
+    write_ratings(tmp_path / "ratings.jsonl", rated.rows, "rubrics")
     written = [json.loads(line) for line in (tmp_path / "ratings.jsonl").read_text().splitlines()]
     assert [row["raters"] for row in written] == [list(row.raters) for row in rated.rows]
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import outcomes
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
 def run(command: str, arguments: list[str]) -> int:
     """Compares and prints tables, the ids of one cell, or one JSON object with everything."""
     from auscult.evaluate.comparison import CELLS, compare, corrected
+    from auscult.evaluate.described import holds_captions
 
     parser = Parser(
         command,
-        "RUN RUN [RUN ...] [--label LABEL] [--common] [--gain POINTS] [--rows CELL] [--seed N] "
+        "RUN RUN [RUN ...] [--label LABEL] [--common] [--across-rules] [--gain POINTS] [--rows CELL] [--seed N] "
         "[--benchmark NAME --gold FILE] [--json]",
     )
     parser.add_argument(
@@ -31,6 +35,9 @@ def run(command: str, arguments: list[str]) -> int:
     )
     outcomes.add_options(parser)
     parser.add_argument("--common", action="store_true", help="compare the rows that both have (default: refuse)")
+    parser.add_argument(
+        "--across-rules", action="store_true", help="compare runs that are scored by different rules (default: refuse)"
+    )
     parser.add_argument(
         "--gain", type=float, default=2.0, metavar="POINTS", help="gain to plan rows for, points (default: 2)"
     )
@@ -49,12 +56,21 @@ def run(command: str, arguments: list[str]) -> int:
         raise ConfigError(f"compare: --gain is {known.gain:g} points; give more than 0 and less than 100")
     if known.rows and known.json:
         raise ConfigError("compare: --rows prints ids, one a line; leave it out, --json has the ids of all cells")
+    files = [outcomes.file_of(name, known) for name in known.runs]
+    if all(map(holds_captions, files)):
+        return _captions(known, files)
     a, *others = outcomes.read(known.runs, known)
-    found = [compare(a.rows, b.rows, seed=known.seed, gain=known.gain / 100, common=known.common) for b in others]
+    for b in () if known.across_rules else others:
+        _refuse_other_rule(a, b)
+    found = [
+        compare(a.rows, b.rows, seed=known.seed, gain=known.gain / 100, common=known.common, selected=a.only != b.only)
+        for b in others
+    ]
     totals = corrected([one.total for one in found])
     found = [replace(one, total=total) for one, total in zip(found, totals, strict=True)]
     if known.rows:
         print("".join(f"{name}\n" for name in found[0].rows[known.rows]), end="")
+        print("".join(f"auscult: {note}\n" for note in _said(a, others[0])), end="", file=sys.stderr)
     elif known.json:
         print(json.dumps(_told([a, *others], found, known.seed), ensure_ascii=False))
     else:
@@ -63,16 +79,78 @@ def run(command: str, arguments: list[str]) -> int:
     return 0
 
 
+def _captions(known: Namespace, files: list[Path]) -> int:
+    """Compares captions by their mean CIDEr-D."""
+    from auscult.evaluate.described import difference, mean, read_described
+
+    if known.rows or known.common or known.benchmark:
+        raise ConfigError(
+            "compare: captions are neither right nor wrong and are compared on the same clips; leave out --rows, "
+            "--common and --benchmark"
+        )
+    a, *others = [read_described(file) for file in files]
+    found = [difference(a, b, known.seed) for b in others]
+    runs = [{"file": str(file), **mean(rows)} for file, rows in zip(files, (a, *others), strict=True)]
+    if known.json:
+        pairs = [{"a": str(files[0]), "b": str(file), **one} for file, one in zip(files[1:], found, strict=True)]
+        print(json.dumps({"runs": runs, "seed": known.seed, "comparisons": pairs}, ensure_ascii=False))
+    else:
+        for b, one in zip(runs[1:], found, strict=True):
+            _show_captions(runs[0], b, one)
+    return 0
+
+
+def _show_captions(a: Mapping[str, Any], b: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    from auscult.report.figures import Rivals
+    from auscult.report.words import gain, rivalry, score, scores_between
+
+    pair = Rivals("A", "B", **{key: found[key] for key in ("n", "difference", "interval", "better", "alike", "worse")})
+    console, table = outcomes.console(), outcomes.columns("", "A", "B")
+    table.add_row("CIDEr-D", score(a["cider_d"]), score(b["cider_d"]))
+    table.add_row("95% interval", scores_between(a["interval"]), scores_between(b["interval"]))
+    extent = outcomes.extent(pair.n, found["clusters"], one_group=False)
+    console.print(Text(f"A  {a['file']}\nB  {b['file']}\n{extent}", style="bold"), soft_wrap=True)
+    console.print(table)
+    console.print(Text(f"B minus A: {gain(pair.difference)} CIDEr-D. {rivalry(pair)}\n"), soft_wrap=True)
+
+
+def _refuse_other_rule(a: outcomes.Read, b: outcomes.Read) -> None:
+    """Raises ConfigError for runs whose difference would be their rules' too."""
+    if None not in (a.rule, b.rule) and a.rule != b.rule:
+        raise ConfigError(
+            f"{a.file} is right by {a.rule}, {b.file} by {b.rule}, so their difference would be the rules' too; score "
+            f"both by one (`auscult score BENCHMARK PREDICTIONS --scorer {a.rule}`), or compare them --across-rules"
+        )
+
+
+def _said(a: outcomes.Read, b: outcomes.Read) -> list[str]:
+    """What must be known of the two."""
+    notes: list[str] = []
+    if a.rule != b.rule and None not in (a.rule, b.rule):
+        notes.append(f"A is right by {a.rule} and B by {b.rule}: the difference is the rules' too.")
+    if a.only != b.only:
+        which = "B" if a.only is None else "A" if b.only is None else "each run"
+        notes.append(
+            f"A selection: a file of ids chose what {which} was asked (--only). If it holds what the other got wrong, "
+            "that one would gain by a second draw too, so there is no interval and no p; ask both the same questions."
+        )
+    elif a.only is not None:
+        notes.append(outcomes.SELECTED)
+    return [*notes, *(f"{name}: {note}" for name, run in (("A", a), ("B", b)) for note in run.notes)]
+
+
 def _told(read: list[outcomes.Read], found: list[Comparison], seed: int) -> dict[str, Any]:
-    runs = [{"file": str(one.file), "n": len(one.rows), "unparsed": _unread(one)} for one in read]
+    runs = [
+        {"file": str(one.file), "n": len(one.rows), "scorer": one.rule, "only": one.only, "notes": one.notes}
+        for one in read
+    ]
     comparisons = [
-        {"a": str(read[0].file), "b": str(b.file), **asdict(one)} for b, one in zip(read[1:], found, strict=True)
+        {"a": str(read[0].file), "b": str(b.file), "notes": _said(read[0], b), **asdict(one)}
+        for b, one in zip(read[1:], found, strict=True)
     ]
     return {"runs": runs, "seed": seed, "comparisons": comparisons}
-
-
-def _unread(run: outcomes.Read) -> dict[str, int]:
-    return dict(Counter(row.parsed.problem for row in run.rows if row.parsed.problem).most_common())
 
 
 def _show(a: outcomes.Read, b: outcomes.Read, found: Comparison, several: int) -> None:
@@ -81,8 +159,8 @@ def _show(a: outcomes.Read, b: outcomes.Read, found: Comparison, several: int) -
     console = outcomes.console()
     total = found.total
     extent = outcomes.extent(total.n, total.clusters, one_group=found.one_group)
-    console.print(Text(f"A  {a.file}\nB  {b.file}\n{extent}", style="bold"), soft_wrap=True)
-    console.print(_accuracies(total, a, b))
+    console.print(Text(f"A  {a.file}, {a.by}\nB  {b.file}, {b.by}\n{extent}", style="bold"), soft_wrap=True)
+    console.print(_accuracies(found))
     console.print(Text(_verdict(total, several)), soft_wrap=True)
     cells = outcomes.columns("", "B right", "B wrong")
     cells.add_row("A right", *(f"{total.cells[cell]:,}" for cell in ("both_right", "only_a")))
@@ -90,22 +168,24 @@ def _show(a: outcomes.Read, b: outcomes.Read, found: Comparison, several: int) -
     console.print(cells)
     for tag in dict.fromkeys(part.tag for part in found.parts):
         console.print(_parts(tag, [part for part in found.parts if part.tag == tag]))
-    console.print(Text("\n".join(_notes(found)) + "\n"), soft_wrap=True)
+    console.print(Text("\n".join([*_said(a, b), *_notes(found)]) + "\n"), soft_wrap=True)
 
 
-def _accuracies(total: PairedSlice, a: outcomes.Read, b: outcomes.Read) -> Table:
+def _accuracies(found: Comparison) -> Table:
     from auscult.report.words import between, percent
 
-    table = outcomes.columns("", "A", "B")
+    total, table = found.total, outcomes.columns("", "A", "B")
     table.add_row("Accuracy", *map(percent, total.accuracy))
     table.add_row("95% interval", *map(between, total.intervals))
-    table.add_row("No answer", *(f"{sum(_unread(run).values()):,} of {len(run.rows):,}" for run in (a, b)))
+    table.add_row("No answer", *(f"{sum(unread.values()):,} of {total.n:,}" for unread in found.unread))
     return table
 
 
 def _verdict(total: PairedSlice, several: int) -> str:
     from auscult.report.words import points
 
+    if total.p is None:
+        return f"B minus A: {points(total.difference)} points, of a selection."
     said = f"B minus A: {points(total.difference)} points, 95% interval {_interval(total)}. "
     holm = f", after Holm for {several} runs {_p(total.p_holm)}" if several > 1 else ""
     return f"{said}p by clusters {_p(total.p)}{holm}; by rows (McNemar, exact) {_p(total.mcnemar_p)}."
@@ -133,13 +213,14 @@ def _parts(tag: str, parts: list[PairedSlice]) -> Table:
 def _notes(found: Comparison) -> list[str]:
     from auscult.report.words import percent
 
-    effect = "not measured" if found.design_effect is None else f"{found.design_effect:.2f}"
-    planned = (
-        f"A gain of {100 * found.gain:g} points would show on {found.rows_needed:,} rows (80% power; "
-        f"{percent(found.discordance)} of the rows are answered by one run only, design effect {effect})."
-    )
-    notes = [planned]
-    if found.parts:
+    notes: list[str] = []
+    if found.rows_needed is not None:
+        effect = "not measured" if found.design_effect is None else f"{found.design_effect:.2f}"
+        notes.append(
+            f"A gain of {100 * found.gain:g} points would show on {found.rows_needed:,} rows (80% power; "
+            f"{percent(found.discordance)} of the rows are answered by one run only, design effect {effect})."
+        )
+    if found.parts and found.total.p is not None:
         notes.append(
             f"p (Holm) is corrected for being one of {len(found.parts):,} lines, those of all tables together."
         )
@@ -158,5 +239,7 @@ def _interval(part: PairedSlice) -> str:
     return "not measured" if part.interval is None else f"{points(part.interval[0])} to {points(part.interval[1])}"
 
 
-def _p(p: float) -> str:
+def _p(p: float | None) -> str:
+    if p is None:
+        return "none"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -43,18 +43,19 @@ def run(command: str, arguments: list[str]) -> int:
         count = write_again(Path(known.export), read.rows)
         print(f"auscult: wrote {count:,} rows to ask again to {known.export}", file=sys.stderr)
     if known.json:
-        print(json.dumps({"file": str(read.file), **asdict(found)}, ensure_ascii=False))
+        said = {"file": str(read.file), "scorer": read.rule, "only": read.only, "notes": read.notes}
+        print(json.dumps({**said, **asdict(found)}, ensure_ascii=False))
     else:
-        _show(str(read.file), found)
+        _show(read, found)
     return 0
 
 
-def _show(name: str, found: Errors) -> None:
+def _show(read: outcomes.Read, found: Errors) -> None:
     from rich.text import Text
 
     console = outcomes.console()
     extent = outcomes.extent(found.total.n, found.total.clusters, one_group=found.one_group)
-    console.print(Text(f"{name}: {extent}", style="bold"), soft_wrap=True)
+    console.print(Text(f"{read.file}: {extent}, {read.by}", style="bold"), soft_wrap=True)
     console.print(_table("", [found.total]))
     for tag, parts in found.by.items():
         console.print(_table(f"By {tag}", parts))
@@ -62,6 +63,10 @@ def _show(name: str, found: Errors) -> None:
         console.print(Text("Worst first, by the lower end of the interval: what is most surely bad."), soft_wrap=True)
     if found.left_out:
         console.print(Text(outcomes.left_out(found.left_out)), soft_wrap=True)
+    if read.only is not None:
+        console.print(Text(outcomes.SELECTED), soft_wrap=True)
+    for note in read.notes:
+        console.print(Text(note), soft_wrap=True)
 
 
 def _table(corner: str, parts: Sequence[ErrorSlice]) -> Table:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from auscult.commands.arguments import Parser, nearest
 from auscult.core.errors import ConfigError, RunError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from auscult.core.types import Outcome
+    from auscult.evaluate.outcomes import Sheet
+    from auscult.evaluate.predictions import Problem
+    from auscult.evaluate.scoring import Work
 
 SAMPLES = "samples_"
 """Begins the name of a file of evaluated rows."""
@@ -26,6 +30,23 @@ TO_JUDGE = "to_judge.json"
 """What an exam writes in their place where a judge scores."""
 PIPE = 160
 """Columns of a table that goes into a file or another program, where no terminal says how wide it is."""
+SHOWN = 5
+"""Rows of one kind that are named on the terminal; the results file has all."""
+REASONS = {
+    "torn": "Rows that are no JSON",
+    "no_id": "Rows without an id",
+    "no_key": "Rows without a prediction",
+    "not_text": "Predictions that are no text",
+    "no_thinking": "Rows without `thinking_prediction`, which rubrics rate: they count as without a prediction",
+    "repeated": "Rows whose id has occurred before, with the same prediction",
+    "unknown": "Rows for questions that the benchmark does not have",
+    "missing": "Questions without a row",
+    "other_gold": "Rows that carry another question or answer than the gold file, so made for another version of it",
+    "gold_repeated": "Rows of the gold file whose question has occurred before, word for word: it counts once",
+}
+"""Problems in words."""
+SELECTED = "A selection: the questions that a file of ids named (--only), so this is no score of the whole benchmark."
+"""Of rows that were chosen so."""
 _TIMED = re.compile(r"(.*)_\d{4}-\d\d-\d\dT[\d.-]+")
 
 
@@ -42,13 +63,31 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--key", metavar="KEY", help="key of the texts in predictions files (default: the usual ones)")
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Read:
     """What was found."""
 
     file: Path
     """Where it stands."""
     rows: tuple[Outcome, ...]
     """The evaluated rows, at least one."""
+    rule: str | None
+    """What told right from wrong; None where the file does not say it."""
+    only: str | None = None
+    """Hash of the file of ids that chose the questions."""
+    notes: tuple[str, ...] = ()
+    """What else must be known of the rows, in sentences."""
+
+    @property
+    def by(self) -> str:
+        """The rule, in words."""
+        return f"right by {self.rule}" if self.rule else "rule unknown (its rows do not say)"
+
+
+def file_of(name: str, known: argparse.Namespace) -> Path:
+    """The samples file of a run folder that is meant; any other name is a file's own."""
+    path = Path(name)
+    return _last(path, known.label) if path.is_dir() else path
 
 
 def read(names: Sequence[str], known: argparse.Namespace) -> list[Read]:
@@ -59,19 +98,54 @@ def read(names: Sequence[str], known: argparse.Namespace) -> list[Read]:
 
 
 def _read(path: Path, known: argparse.Namespace) -> Read:
-    from auscult.evaluate.outcomes import read_outcomes
+    from auscult.evaluate.outcomes import read_sheet
 
     if path.is_dir():
         path = _last(path, known.label)
-        return Read(path, read_outcomes(path))
+        return _of(path, read_sheet(path))
     if not path.is_file():
         raise ConfigError(f"there is no {path}; give a run folder, a samples_*.jsonl file or a file of predictions")
     if not known.benchmark:
-        return Read(path, read_outcomes(path))
+        return _of(path, read_sheet(path))
     from auscult.evaluate import scoring
 
     work = scoring.work(known.benchmark, path, Path(known.gold) if known.gold else None, known.key or "")
-    return Read(path, work.outcomes(scoring.scorer(known.scorer or work.benchmark.scorer)))
+    rule = known.scorer or work.benchmark.scorer
+    rows, notes = work.outcomes(scoring.scorer(rule)), (*troubles(work.problems), *beside(work))
+    return Read(path, rows, rule, work.predictions.only, notes)
+
+
+def _of(path: Path, sheet: Sheet) -> Read:
+    """A samples file; where a judge graded it, it is said that its grades are not what is counted."""
+    if sheet.judged is None:
+        return Read(path, sheet.rows, sheet.rule, sheet.only)
+    score = "" if sheet.grade is None else f" ({100 * sheet.grade:.2f})"
+    note = (
+        f"{path} is graded by {sheet.judged}: counted here is whether answers are right by {sheet.rule}, not that "
+        f"score{score}, which stands with its interval in the results file beside it."
+    )
+    return Read(path, sheet.rows, sheet.rule, sheet.only, (note,))
+
+
+def beside(work: Work) -> Iterator[str]:
+    """What a score lacks to be the benchmark's own: questions, or a gold file that is known."""
+    size, n = work.benchmark.size, len(work.samples)
+    if size is not None and size != n:
+        yield f"The gold has {n:,} questions of {size:,}: this is no score of the whole benchmark."
+
+
+def troubles(problems: Sequence[Problem]) -> Iterator[str]:
+    """What could not be scored as it stands, a sentence for each kind."""
+    for reason, sentence in REASONS.items():
+        alike = [problem for problem in problems if problem.reason == reason]
+        named = ", ".join(p.id or "" if reason == "missing" else _place(p) for p in alike[:SHOWN])
+        more = f", and {len(alike) - SHOWN:,} more (the results file of `auscult score` lists all)"
+        if alike:
+            yield f"{sentence}: {len(alike):,}, namely {named}{more if len(alike) > SHOWN else ''}."
+
+
+def _place(problem: Problem) -> str:
+    return problem.where if problem.id is None else f"{problem.id} ({problem.where})"
 
 
 def _last(run: Path, label: str | None) -> Path:

@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """As a scorer: every one."""
-SHOWN = 5
-"""Rows of one kind that are named on the terminal; the results file has all."""
-REASONS = {
-    "torn": "Rows that are no JSON",
-    "no_id": "Rows without an id",
-    "no_key": "Rows without a prediction",
-    "not_text": "Predictions that are no text",
-    "no_thinking": "Rows without `thinking_prediction`, which rubrics rate: they count as without a prediction",
-    "repeated": "Rows whose id has occurred before, with the same prediction",
-    "unknown": "Rows for questions that the benchmark does not have",
-    "missing": "Questions without a row",
-    "other_gold": "Rows that carry another question or answer than the gold file, so made for another version of it",
-}
-"""Problems in words."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -133,7 +119,9 @@ def _judge(known: argparse.Namespace, settings: Sequence[str]) -> int:
     told = judged.ask(panel, docket)
     named = {"": told.score, "-second": told.second}
     writers: dict[str, Callable[[Path], None]] = {
-        f"{known.benchmark}-{known.scorer}{name}": lambda path, rows=one.rows: write_ratings(path, rows)
+        f"{known.benchmark}-{known.scorer}{name}": lambda path, rows=one.rows: write_ratings(
+            path, rows, known.scorer, work.predictions.only
+        )
         for name, one in named.items()
         if one is not None
     }
@@ -145,7 +133,7 @@ def _judge(known: argparse.Namespace, settings: Sequence[str]) -> int:
         console = outcomes.console()
         console.print(_cell(f"{_identity(work)}, {judged.heading(told)}", "bold"), soft_wrap=True)
         console.print(judged.table(told, work))
-        _say(console, (*judged.words(told), *_troubles(work.problems), *files))
+        _say(console, (*judged.words(told), *outcomes.troubles(work.problems), *files))
     if told.failed:
         judged.complain(told)
     return 2 if told.failed else 0
@@ -154,7 +142,7 @@ def _judge(known: argparse.Namespace, settings: Sequence[str]) -> int:
 def _writer(scored: Scored) -> Callable[[Path], None]:
     from auscult.evaluate.outcomes import write_outcomes
 
-    return lambda path: write_outcomes(path, scored.outcomes)
+    return lambda path: write_outcomes(path, scored.outcomes, rule=scored.rule, only=scored.work.predictions.only)
 
 
 def _write(
@@ -178,7 +166,7 @@ def _print(scored: Scored, parity: Parity | None, files: Sequence[str]) -> None:
     console = outcomes.console()
     console.print(_cell(f"{_identity(scored.work)}, scored by {scored.rule}", "bold"), soft_wrap=True)
     console.print(_score_table(scored))
-    _say(console, (*_words(scored), *_troubles(scored.work.problems)))
+    _say(console, (*_words(scored), *outcomes.troubles(scored.work.problems)))
     if parity is not None:
         console.print(_parity_table(parity))
         _say(console, _flips(parity))
@@ -264,9 +252,7 @@ def _words(scored: Scored) -> Iterator[str]:
     if official.n < strict.n:
         without = strict.n - official.n
         yield f"{without:,} of {strict.n:,} questions have no prediction: only the strict total counts them."
-    size = scored.work.benchmark.size
-    if size is not None and size != strict.n:
-        yield f"The gold has {strict.n:,} questions of {size:,}: this is no score of the whole benchmark."
+    yield from outcomes.beside(scored.work)
     for table in scored.strict:
         if not any(line.n for line in table.lines):
             yield f"No question has a `{table.breakdown.tag}`: is this the gold file of {scored.work.benchmark.title}?"
@@ -281,28 +267,14 @@ def _tasks(scored: Scored) -> str:
     return " of each task" if len({outcome.tags.get("task") for outcome in scored.outcomes}) > 1 else ""
 
 
-def _troubles(problems: Sequence[Problem]) -> Iterator[str]:
-    """What could not be scored as it stands, a sentence for each kind."""
-    for reason, sentence in REASONS.items():
-        alike = [problem for problem in problems if problem.reason == reason]
-        named = ", ".join(p.id or "" if reason == "missing" else _place(p) for p in alike[:SHOWN])
-        more = f", and {len(alike) - SHOWN:,} more (the results file lists all)" if len(alike) > SHOWN else ""
-        if alike:
-            yield f"{sentence}: {len(alike):,}, namely {named}{more}."
-
-
-def _place(problem: Problem) -> str:
-    return problem.where if problem.id is None else f"{problem.id} ({problem.where})"
-
-
 def _flips(parity: Parity) -> Iterator[str]:
     """Which rows the rules disagree on."""
     flips = parity.flips
     yield f"Rules disagree on {len(flips):,} rows{':' if flips else '.'}"
-    for name, rules in list(flips.items())[:SHOWN]:
+    for name, rules in list(flips.items())[: outcomes.SHOWN]:
         yield f"  {name}: right by {', '.join(rules)}"
-    if len(flips) > SHOWN:
-        yield f"  and {len(flips) - SHOWN:,} more (--json or the results file lists all)"
+    if len(flips) > outcomes.SHOWN:
+        yield f"  and {len(flips) - outcomes.SHOWN:,} more (--json or the results file lists all)"
     for rule, why in parity.unfit.items():
         yield f"{rule} was left out: {why}"
 

@@ -125,6 +125,17 @@ class Benchmark(ABC):
                 raise DataError(f"{record.where}: the id {name!r} occurs twice with different gold; keep one")
         return list(found.values())
 
+    def repeated(self, file: Records) -> list[tuple[str, str]]:
+        """Where rows of a gold file stand whose id has occurred before, and that id: `samples_of` counts them once."""
+        seen: set[str | None] = set()
+        found: list[tuple[str, str]] = []
+        for record in file.rows:
+            name = self.id_of(record.row, record.number)
+            if name is not None and name in seen:
+                found.append((record.where, name))
+            seen.add(name)
+        return found
+
     def carries_gold(self, row: Mapping[str, Any], *, judged: bool = False) -> bool:
         """Whether a row of predictions says what it was asked and what would be right; to a judge some of it may do."""
         some = any if judged else all

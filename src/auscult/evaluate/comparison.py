@@ -9,6 +9,9 @@ Run A is what run B is measured against; a difference is B minus A. For all rows
   categories does not find two by luck;
 - which rows both runs answer, which only one of them does.
 
+Where only one of the runs was asked what a file of ids names, that file may hold what the other one got wrong: then
+every gain is what a second draw would bring. The difference is told, and neither an interval nor a p (`selected`).
+
 Every row counts: one without a prediction or without a readable answer is wrong. Rows pair by id, so the order of the
 files is no matter, and to swap the runs only turns signs. Runs that do not have the same ids, or that were judged
 against different gold answers, are refused.
@@ -77,11 +80,11 @@ class PairedSlice:
     """B minus A, a share."""
     interval: Interval | None
     """95 % interval of the difference, within -1 and 1; None where all clusters differ alike, as when none does."""
-    p: float
-    """Two-sided, by flipping the gains of whole clusters."""
-    mcnemar_p: float
-    """McNemar's exact test, two-sided, rows taken as independent."""
-    p_holm: float
+    p: float | None
+    """Two-sided, by flipping the gains of whole clusters; None of a selection."""
+    mcnemar_p: float | None
+    """McNemar's exact test, two-sided, rows taken as independent; None of a selection."""
+    p_holm: float | None
     """`p` corrected for all parts that were looked at; of all rows, for all runs that A was compared with."""
 
 
@@ -109,14 +112,24 @@ class Comparison:
     """How many times more rows are needed because they share clusters; None when the runs do not differ."""
     gain: float
     """The gain that `rows_needed` is for, a share."""
-    rows_needed: int
-    """Rows that would show this gain in 80 of 100 comparisons, with this discordance and design effect."""
+    rows_needed: int | None
+    """Rows that would show this gain in 80 of 100 comparisons, with this discordance and design effect; None of a
+    selection."""
+    unread: tuple[Mapping[str, int], Mapping[str, int]]
+    """Why compared rows of A, and of B, have no answer, and how many."""
 
 
 def compare(
-    a: Sequence[Outcome], b: Sequence[Outcome], *, seed: int = 0, gain: float = 0.02, common: bool = False
+    a: Sequence[Outcome],
+    b: Sequence[Outcome],
+    *,
+    seed: int = 0,
+    gain: float = 0.02,
+    common: bool = False,
+    selected: bool = False,
 ) -> Comparison:
-    """Compares run B with run A. `common` leaves rows out that only one of them has. Clusters and labels are A's.
+    """Compares run B with run A. `common` leaves rows out that only one of them has; `selected` says that the rows may
+    have been chosen by what one of them got wrong. Clusters and labels are A's.
 
     Raises DataError when ids occur twice, do not pair, or have different gold answers.
     """
@@ -134,9 +147,10 @@ def compare(
     differences = [float(one.b.correct) - float(one.a.correct) for one in pairs]
     effect = design_effect(differences, names)
     discordance = (total.cells["only_a"] + total.cells["only_b"]) / total.n
+    tested = _untested if selected else corrected
     return Comparison(
-        total,
-        corrected(parts),
+        tested([total])[0],
+        tested(parts),
         {cell: tuple(one.a.id for one in pairs if _cell(one) == cell) for cell in CELLS.values()},
         labels.left_out,
         unpaired,
@@ -145,7 +159,8 @@ def compare(
         discordance,
         effect,
         gain,
-        rows_for_gain(gain, discordance, effect or 1.0),
+        None if selected else rows_for_gain(gain, discordance, effect or 1.0),
+        (_unread([one.a for one in pairs]), _unread([one.b for one in pairs])),
     )
 
 
@@ -170,9 +185,19 @@ def difference(before: Sequence[Outcome], after: Sequence[Outcome], seed: int) -
 
 
 def corrected(parts: Sequence[PairedSlice]) -> tuple[PairedSlice, ...]:
-    """The parts with Holm's correction for being so many."""
-    ps = holm([part.p for part in parts])
-    return tuple(replace(part, p_holm=p) for part, p in zip(parts, ps, strict=True))
+    """The parts with Holm's correction for being so many; one without a p stays so, and is none of them."""
+    ps = iter(holm([part.p for part in parts if part.p is not None]))
+    return tuple(part if part.p is None else replace(part, p_holm=next(ps)) for part in parts)
+
+
+def _untested(parts: Sequence[PairedSlice]) -> tuple[PairedSlice, ...]:
+    """The parts as those of a selection are told: what was observed, and nothing inferred from it."""
+    return tuple(replace(part, interval=None, p=None, mcnemar_p=None, p_holm=None) for part in parts)
+
+
+def _unread(rows: Sequence[Outcome]) -> dict[str, int]:
+    """Why rows have no answer, and how many."""
+    return dict(Counter(row.parsed.problem for row in rows if row.parsed.problem).most_common())
 
 
 def pair(a: Sequence[Outcome], b: Sequence[Outcome], *, common: bool = False) -> tuple[list[Pair], tuple[int, int]]:

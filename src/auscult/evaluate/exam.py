@@ -43,7 +43,7 @@ from auscult.evaluate import records, scoring
 from auscult.evaluate.baselines import shuffled, silenced
 from auscult.evaluate.benchmark import Benchmark, did_you_mean
 from auscult.evaluate.options import Evaluate
-from auscult.evaluate.predictions import KEYS, by_id
+from auscult.evaluate.predictions import KEYS, ONLY, by_id
 from auscult.models.family import Model
 from auscult.models.wording import Wording, template
 from auscult.rewards.judging.prompt import shipped
@@ -177,6 +177,11 @@ class Selection:
     """How many the benchmark has."""
     sha256: str | None = None
     """Hash of the file that names them, hex; None where no file does."""
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """What every row of its answers says of it: which file of ids chose the questions, where one left some out."""
+        return {} if self.sha256 is None or len(self.samples) == self.of else {ONLY: self.sha256}
 
     def to_dict(self, exam: Exam) -> dict[str, Any] | None:
         """What a results file says of it; None where all questions are asked."""

@@ -124,14 +124,17 @@ class Rating:
     failed: str | None
     """Why the first failed rater failed."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Its row in a samples file: the keys that those of other scorers have, and the judge's."""
+    def to_dict(self, rule: str) -> dict[str, Any]:
+        """Its row in a samples file: the keys that those of other scorers have, and the judge's, whose rule it was. Of
+        rubrics, right or wrong is not the judge's word but that of the rule before it."""
         row = asdict(self)
         return {
             **{key: row[key] for key in ("id", "input", "target")},
             "resps": [row.pop("reply")],
             "filtered_resps": [self.parsed.answer],
             **row,
+            "scorer": "string_match" if rule == "rubrics" else rule,
+            "judged": rule,
         }
 
 
@@ -268,9 +271,12 @@ def agreed(one: Judged, other: Judged) -> Agreement:
     return agreement(first, second)
 
 
-def write_ratings(path: Path, rows: Sequence[Rating]) -> None:
-    """A samples file: one JSON line a question, every rater's grade and words in it."""
-    write_text(path, "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows))
+def write_ratings(path: Path, rows: Sequence[Rating], rule: str, only: str | None = None) -> None:
+    """A samples file: one JSON line a question, every rater's grade and words in it. `rule` is the judge's, `only` as
+    in `write_outcomes`."""
+    chosen = {} if only is None else {"only": only}
+    lines = (json.dumps({**row.to_dict(rule), **chosen}, ensure_ascii=False) + "\n" for row in rows)
+    write_text(path, "".join(lines))
 
 
 def _put(sample: Sample, reply: str | None, row: Mapping[str, Any], scale: Scale) -> Put:

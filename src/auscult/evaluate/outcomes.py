@@ -1,23 +1,49 @@
-"""Outcomes on disk, and the accuracy they come to."""
+"""Outcomes on disk, and the accuracy they come to.
+
+A row of a samples file says by which rule it was called right or wrong (`scorer`), and where somebody's file of ids
+chose the questions, which file that was (`only`, its hash): two runs of other rules, or of which one was asked what the
+other got wrong, differ by more than the models.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 from auscult.core.errors import DataError, RunError
 from auscult.core.runs import read_jsonl, write_text
 from auscult.core.types import Outcome, Parsed
-from auscult.data import rows
+from auscult.data import rows as reading
 from auscult.evaluate.predictions import KEYS
 from auscult.evaluate.statistics import clustered_wilson
 
 ADVICE = "evaluated rows are written by evaluating a model, or by scoring predictions (--benchmark NAME --gold FILE)"
 """What to do with a file that holds none."""
 Row = TypeVar("Row")
+
+
+class UngradedError(DataError):
+    """A judge called a row neither right nor wrong; its sentence says what to do with that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A samples file as it was read, and by what its rows were made."""
+
+    rows: tuple[Outcome, ...]
+    """The evaluated rows, at least one."""
+    rule: str | None
+    """What told right from wrong; None in a file that does not say so."""
+    only: str | None
+    """Hash of the file of ids that chose the questions; None where no file did."""
+    judged: str | None
+    """The judge's rule whose grades stand beside what is right; None where there are none."""
+    grade: float | None
+    """The mean of these grades; None without them, and where a judgement failed."""
 
 
 class Clustered(Protocol):
@@ -55,10 +81,20 @@ def proportion(outcomes: Sequence[Outcome], of: Sequence[Outcome] = ()) -> dict[
 
 
 def write_outcomes(
-    path: Path, outcomes: Sequence[Outcome], said: Mapping[str, Mapping[str, str]] | None = None
+    path: Path,
+    outcomes: Sequence[Outcome],
+    said: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    rule: str = "choice",
+    only: str | None = None,
 ) -> None:
-    """A samples file: raw replies in `resps`, what was scored in `filtered_resps`, and by id what else is `said`."""
-    rows = [{**_row(outcome), **(said or {}).get(outcome.id, {})} for outcome in outcomes]
+    """A samples file: raw replies in `resps`, what was scored in `filtered_resps`, and by id what else is `said`.
+
+    `rule` told right from wrong, by default the grader that also rewards; `only` is the hash of the file of ids that
+    chose the questions.
+    """
+    made = {"scorer": rule, **({} if only is None else {"only": only})}
+    rows = [{**_row(outcome), **made, **(said or {}).get(outcome.id, {})} for outcome in outcomes]
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
@@ -69,6 +105,36 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
     included.
     """
     return read_rows(path, _outcome)
+
+
+def read_sheet(path: Path) -> Sheet:
+    """`read_outcomes`, with what the rows say of how they were made. Raises DataError also where they contradict each
+    other."""
+    found = read_rows(path, lambda row, where: (_outcome(row, where), row))
+    rows = [row for _, row in found]
+    grades = [row.get("grade") for row in rows if row.get("judged") not in (None, row.get("scorer"))]
+    known = [grade for grade in grades if isinstance(grade, int | float)]
+    return Sheet(
+        tuple(outcome for outcome, _ in found),
+        _common(rows, "scorer", path),
+        _common(rows, "only", path),
+        _common(rows, "judged", path) if grades else None,
+        fmean(known) if known and len(known) == len(rows) else None,
+    )
+
+
+def _common(rows: Sequence[Mapping[str, Any]], key: str, path: Path) -> str | None:
+    """The text that all rows say under a key, None where they say nothing. Raises DataError where they differ."""
+    values: dict[str | None, int] = {}
+    for line, row in enumerate(rows, 1):
+        value = row.get(key)
+        values.setdefault(value if value is None else reading.text(value, key, f"{path}:{line}"), line)
+    if len(values) > 1:
+        (one, first), (other, second), *_ = values.items()
+        raise DataError(
+            f"{path}: `{key}` is {one!r} in line {first} and {other!r} in line {second}; keep rows of one evaluation"
+        )
+    return next(iter(values))
 
 
 def read_rows(path: Path, row_of: Callable[[dict[str, Any], str], Row]) -> tuple[Row, ...]:
@@ -84,6 +150,8 @@ def read_rows(path: Path, row_of: Callable[[dict[str, Any], str], Row]) -> tuple
         raise DataError(f"{path} holds no row; {ADVICE}")
     try:
         return tuple(row_of(row, f"{path}:{line}") for line, row in enumerate(found, 1))
+    except UngradedError:
+        raise
     except DataError as problem:
         raise DataError(f"{problem}; {ADVICE}") from problem
 
@@ -104,38 +172,53 @@ def _refuse_packed(path: Path) -> None:
 
 def _outcome(row: dict[str, Any], where: str) -> Outcome:
     def text(key: str) -> str:
-        return rows.text(rows.required(row, key, where), key, where, blank=True)
+        return reading.text(reading.required(row, key, where), key, where, blank=True)
 
     if "resps" not in row and not set(KEYS).isdisjoint(row):
         raise DataError(f"{where}: a prediction, not scored yet; name its benchmark: --benchmark NAME --gold FILE")
-    replies = rows.required(row, "resps", where)
+    replies = reading.required(row, "resps", where)
     if not isinstance(replies, list) or len(replies) != 1:
         raise DataError(f"{where}: `resps` is no list of one reply; write [...]")
     if "grade" in row and row.get("correct") is None:
-        why = "its judgement failed" if row["grade"] is None else f"the grade {row['grade']:g}, neither right nor wrong"
-        raise DataError(f"{where}: {why}; the results file beside it has the score with its interval")
+        raise UngradedError(f"{where}: {_ungraded(row)}")
     if "correct" not in row and "cider_d" in row:
-        raise DataError(f"{where}: a caption, which is neither right nor wrong; results_comparison.json pairs captions")
+        raise UngradedError(
+            f"{where}: a caption, which is neither right nor wrong; its row has its scores (`cider_d`), and auscult "
+            "compare pairs the captions of two runs"
+        )
     if not isinstance(row.get("correct"), bool):
         raise DataError(f"{where}: `correct` is neither true nor false; score the reply")
     return Outcome(
         id=text("id"),
         input=text("input"),
         target=text("target"),
-        reply=rows.text(replies[0], "resps[0]", where, blank=True),
-        parsed=parsed_of(rows.required(row, "parsed", where), f"{where}: `parsed`"),
+        reply=reading.text(replies[0], "resps[0]", where, blank=True),
+        parsed=parsed_of(reading.required(row, "parsed", where), f"{where}: `parsed`"),
         correct=row["correct"],
         group=text("group"),
-        tags=rows.tags(row.get("tags"), where),
+        tags=reading.tags(row.get("tags"), where),
+    )
+
+
+def _ungraded(row: Mapping[str, Any]) -> str:
+    """Why a judged row has no part in an accuracy, and what to do."""
+    grade = row["grade"]
+    if grade is None:
+        return "its judgement failed; the `auscult score` that wrote the file asks the judge again when it is repeated"
+    told = f"{grade:g}" if isinstance(grade, int | float) else repr(grade)
+    rule = f" by the rule {row['judged']}" if "judged" in row else ""
+    return (
+        f"the grade {told}{rule} says neither right nor wrong; compare such scores by the intervals in the "
+        "results files beside them, or score by a rule that tells right from wrong (choice, binary)"
     )
 
 
 def parsed_of(value: Any, where: str) -> Parsed:
     """A reply's reading as a samples file has it. Raises DataError."""
-    said = rows.mapping(value, where)
-    rows.check_keys(said, [field.name for field in fields(Parsed)], where)
+    said = reading.mapping(value, where)
+    reading.check_keys(said, [field.name for field in fields(Parsed)], where)
     answer, problem, thought = (
-        None if said.get(key) is None else rows.text(said[key], key, where, blank=True)
+        None if said.get(key) is None else reading.text(said[key], key, where, blank=True)
         for key in ("answer", "problem", "thought")
     )
     return Parsed(answer, problem, thought, well_formed=said.get("well_formed") is True)

@@ -28,6 +28,8 @@ KEYS = (*OFFICIAL, "response", "resps")
 """All keys that are looked for, the official ones first."""
 GOLD = ("answer", "answers", "correct_answer", "reference")
 """Keys under which gold files say what is right: they are never proposed as the key of predictions."""
+ONLY = "only"
+"""Key of the hash of the file of ids that chose the questions of an exam (`auscult eval --only FILE`)."""
 UNGIVEN = ("no_prediction", "failed")
 """Problems of an outcome whose question was never answered: it has no reply to score."""
 
@@ -40,7 +42,8 @@ class Problem:
     """A row, or a question, that could not be scored as it stands."""
 
     reason: str
-    """A short word to count by: `torn`, `no_id`, `no_key`, `not_text`, `repeated`, `unknown`, `missing`."""
+    """A short word to count by: `torn`, `no_id`, `no_key`, `not_text`, `repeated`, `unknown`, `missing`,
+    `gold_repeated`."""
     where: str
     """File and line; for a question without a row, the file."""
     id: str | None
@@ -68,6 +71,11 @@ class Predictions:
     def path(self) -> Path:
         """The file."""
         return self.file.path
+
+    @property
+    def only(self) -> str | None:
+        """Hash of the file of ids that chose what was asked; None where no row names one."""
+        return next((row[ONLY] for row in self.rows.values() if isinstance(row.get(ONLY), str)), None)
 
     def against(self, ids: Iterable[str]) -> tuple[Problem, ...]:
         """All problems when the questions have these ids: also rows nobody asked for, and questions without a row."""

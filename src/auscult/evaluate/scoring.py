@@ -203,7 +203,8 @@ def work(
         )
     found = predictions.of(file, key, chosen.id_of)
     other = _other_gold(chosen, published, samples, found, judged) if gold else []
-    problems = (*found.against(sample.id for sample in samples), *other)
+    twice = [Problem("gold_repeated", *one) for one in chosen.repeated(gold_file)] if gold else []
+    problems = (*found.against(sample.id for sample in samples), *other, *twice)
     if not any(sample.id in found.texts for sample in samples):
         raise DataError(_strangers(samples, found, problems))
     return Work(name, chosen, kind.identity_of(gold_file), samples, found, problems)
@@ -288,7 +289,7 @@ def _refuse_bare(chosen: Benchmark, file: Records, judged: bool) -> None:
 
 def _unanswered(file: Records, key: str) -> Records:
     """The questions of a file of predictions that carry them, as a gold file has them."""
-    said = (*predictions.KEYS, "thinking_prediction", key)
+    said = (*predictions.KEYS, "thinking_prediction", predictions.ONLY, key)
     rows = (replace(one, row={name: one.row[name] for name in one.row if name not in said}) for one in file.rows)
     return replace(file, rows=tuple(rows))
 
