@@ -471,7 +471,7 @@ def showcase(recipe: Recipe, model: Path, held: Sequence[Sample], out: Path) -> 
         references = prompt.sample.answers if measured.references else ()
         said = (prompt.text, rollout.text, rollout.parsed)
         shown.append(Shown(prompt.sample, *said, score.parts, score.total, references))
-    write_showcase(out, shown)
+    write_showcase(out, shown, recipe.wording.display)
 
 
 def export(recipe: Recipe, model: str, out: Path, *, overwrite: bool = False) -> None:

@@ -20,6 +20,7 @@ from auscult.core.runs import write_bytes, write_text
 from auscult.core.types import Audio, Frames, Image, Media, Parsed, Sample
 from auscult.media import image
 from auscult.media.audio import decode
+from auscult.media.window import Display
 
 FILE = "rollouts/showcase.jsonl"
 RATE = 16_000
@@ -46,20 +47,20 @@ class Shown:
     """What people wrote, where the reply is a caption."""
 
 
-def write_showcase(out: Path, shown: Sequence[Shown]) -> None:
-    """Writes the replies, and their media, into the run folder."""
-    lines = [json.dumps(_line(one, out), ensure_ascii=False) + "\n" for one in shown]
+def write_showcase(out: Path, shown: Sequence[Shown], display: Display) -> None:
+    """Writes the replies, and their media, into the run folder; images as the model saw them."""
+    lines = [json.dumps(_line(one, out, display), ensure_ascii=False) + "\n" for one in shown]
     write_text(out / FILE, "".join(lines))
 
 
-def _line(shown: Shown, out: Path) -> dict[str, Any]:
+def _line(shown: Shown, out: Path, display: Display) -> dict[str, Any]:
     sample = shown.sample
     return {
         "id": sample.id,
         "question": sample.question,
         "choices": sample.choices,
         "gold": _gold(sample, shown.parsed),
-        "media": [_kept(media, out) for media in sample.media],
+        "media": [_kept(media, out, display) for media in sample.media],
         "prompt": shown.prompt,
         "reply": shown.reply,
         "answer": shown.parsed.answer,
@@ -77,12 +78,12 @@ def _gold(sample: Sample, parsed: Parsed) -> str:
     return next((answer for answer in sample.answers if normal(answer) == given), sample.answers[0])
 
 
-def _kept(media: Media, out: Path) -> dict[str, Any]:
+def _kept(media: Media, out: Path, display: Display) -> dict[str, Any]:
     """Writes a recording as 16-bit WAV, an image as PNG, into the run's media folder; how the page finds it."""
     if isinstance(media, Frames):
         return {"kind": "frames", "file": None, "seconds": len(media.values) / media.rate}
     if isinstance(media, Image):
-        pixels = image.decode(media)
+        pixels = image.decode(media, display)
         name = f"media/{Image.of(pixels).sha256}.png"
         write_bytes(out / name, image.encode_png(pixels))
         return {"kind": "image", "file": name, "seconds": None}
