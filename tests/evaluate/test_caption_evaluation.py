@@ -80,6 +80,9 @@ def test_a_reply_without_a_caption_scores_0_and_is_counted(listener, samples):
     assert [row.scores["cider_d"] for row in found.outcomes][3:] == [0, 0, 0]
     assert found.to_dict()["cider_d"] < 0.7 * perfect["cider_d"]  # leaving them out would have raised the mean
     assert found.to_dict()["n"] == perfect["n"]
+    said = metric("captions").said(found.outcomes)
+    assert (said["n"], said["cider_d"]) == (6, found.to_dict()["cider_d"])
+    assert metric("captions").mean(found.outcomes) == pytest.approx(said["cider_d"])
 
 
 def test_a_model_that_listens_falls_below_the_constant_caption_with_another_clips_audio(listener, samples):
