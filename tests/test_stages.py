@@ -1,0 +1,158 @@
+"""All stages of recipe medgemma-audio, small: written scenes, a pretrained encoder, captions, rewards; whole, one by
+one, and stopped anywhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from auscult import pipeline
+from auscult.cli import main
+from auscult.commands.recipes import open_recipe, presets, recipe_names
+from auscult.core.config import parse_overrides, to_dict
+from auscult.core.errors import ConfigError
+from auscult.core.yaml12 import read_yaml
+from auscult.recipe import Recipe
+
+SMALL = """
+    --prepare.train 12 --prepare.val 2 --prepare.test 8 --model.width 32 --model.layers 2 --model.heads 2
+    --pretrain.epochs 2 --pretrain.log_every 1 --pretrain.save_seconds 0 --pretrain.shape.width 16
+    --pretrain.shape.layers 1 --pretrain.shape.heads 2 --pretrain.shape.decoder_width 8
+    --pretrain.shape.decoder_heads 2 --train.save_every 1 --train.empty_steps 99 --sft.steps 2 --sft.prompts 3
+    --grpo.steps 2 --grpo.prompts 2 --grpo.group 2 --grpo.max_tokens 6 --evaluate.max_tokens 6 --evaluate.showcase 2
+"""
+FIGURES = ("seconds", "started", "command")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("stages")
+
+
+def words(folder: Path) -> list[str]:
+    """The recipe on the command line, its data in `folder`."""
+    places = {"data.root": "captions/train.csv", "data.heldout": "captions/test.csv", "prepare.folder": ""}
+    named = [word for key, place in places.items() for word in (f"--{key}", str(folder / "scenes" / place))]
+    frames = folder / "scenes" / "frames"
+    named += ["--data.frames", f"[{frames}/bal_train, {frames}/eval]", "--pretrain.data", f"[{frames}/bal_train]"]
+    return ["medgemma-audio", "--preset", "tiny", *SMALL.split(), *named]
+
+
+def recipe(folder: Path) -> Recipe:
+    name, _, preset, *settings = words(folder)
+    return open_recipe(name, parse_overrides(settings), [preset])
+
+
+def run(folder: Path, out: str, stage: str | None = None, tell=lambda *_: None) -> dict:
+    return pipeline.run(recipe(folder), folder / out, "a test", tell, stage=stage)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    found = run(folder, "whole")
+    assert list(found["results"]) == ["start", "sft", "grpo"]
+    return folder / "whole"
+
+
+def numbers(out: Path) -> dict[str, object]:
+    """Whatever a run computed."""
+    found: dict[str, object] = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        name = str(path.relative_to(out))
+        if path.suffix == ".safetensors" and "checkpoints" not in name:
+            found[name] = path.read_bytes()
+        if path.suffix in (".json", ".jsonl") and path.name != "environment.json":
+            text = path.read_text().replace(str(out), "RUN")
+            rows = [json.loads(line) for line in (text.splitlines() if path.suffix == ".jsonl" else [text])]
+            found[name] = [
+                {k: v for k, v in row.items() if k not in FIGURES} if type(row) is dict else row for row in rows
+            ]
+    return found
+
+
+def test_the_whole_run_has_every_stage_and_a_page(whole: Path):
+    for name in ("pretrain/done", "sft/done", "grpo/done", "done", "report.html"):
+        assert (whole / name).exists()
+    trained, grafted = (
+        load_file(whole / "pretrain/encoder/model.safetensors"),
+        load_file(whole / "model/model.safetensors"),
+    )
+    ears = {name: value for name, value in trained.items() if name.startswith("encoder.")}
+    assert ears
+    assert all((grafted[name] == value).all() for name, value in ears.items())
+
+
+class Killed(BaseException):
+    """As a signal ends a process: nothing is tidied up that does not tidy itself up."""
+
+
+def killed(count: int):
+    """A `tell` that ends the run when it was told something `count` times."""
+
+    def tell(*_) -> None:
+        nonlocal count
+        count -= 1
+        if not count:
+            raise Killed
+
+    return tell
+
+
+def test_stage_by_stage_and_stopped_in_each_it_is_the_same_run(whole: Path, folder: Path):
+    made: dict[str, dict] = {}
+    for stage, after in {"pretrain": 1, "sft": 1, "grpo": 1, "evaluate": 4}.items():
+        with pytest.raises(Killed):
+            run(folder, "parts", stage, killed(after))
+        made[stage] = run(folder, "parts", stage)
+    assert made["pretrain"] == {"stage": "pretrain", "made": str(folder / "parts/pretrain/encoder")}
+    assert made["grpo"]["made"] == str(folder / "parts/grpo/model")
+    assert list(made["evaluate"]["results"]) == ["start", "sft", "grpo"]
+    assert numbers(folder / "parts") == numbers(whole)
+
+
+def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
+    with pytest.raises(ConfigError, match=r"stage grpo needs .*encoder, which is not there; run stage pretrain first"):
+        run(folder, "early", "grpo")
+    with pytest.raises(
+        ConfigError, match=r"no stage 'sfd', did you mean 'sft'\?; it has prepare, pretrain, sft, grpo, eval"
+    ):
+        run(folder, "early", "sfd")
+
+
+def test_an_encoder_is_pretrained_for_something(whole: Path, folder: Path):
+    made = recipe(folder)
+    for name, said in (("encoder", "model.encoder brings one"), ("path", "model.path brings one")):
+        given = replace(made, model=replace(made.model, **{name: "somewhere"}))
+        with pytest.raises(ConfigError, match=said):
+            pipeline.run(given, folder / "odd", "a test", lambda *_: None)
+    assert not (folder / "odd").exists()
+
+
+def test_its_configuration_knows_no_presets_and_is_whole(whole: Path, folder: Path):
+    written = read_yaml(whole / "config.yaml")
+    assert "presets" not in written
+    assert written == to_dict(recipe(folder)) == to_dict(open_recipe(str(whole), {}))
+
+
+def test_the_command_does_a_stage_and_a_run(whole: Path, folder: Path, capsys):
+    arguments = ["run", *words(folder), "--out", str(folder / "whole"), "--json"]
+    assert main([*arguments, "--stage", "prepare"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["made"].startswith("scenes: 12 clips to train on")
+    assert main(arguments) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures["results"]) == ["start", "sft", "grpo"]
+    assert main([*arguments, "--preset", "tinny"]) == 2
+    assert "did you mean 'tiny'?" in capsys.readouterr().err
+    assert main(["run", "medgemma-audio", "--help"]) == 0
+    assert "presets of medgemma-audio: full, tiny, recordings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_preset_of_every_recipe_is_one(name: str):
+    for preset in presets(name):
+        assert open_recipe(name, {}, [preset]).name == name
