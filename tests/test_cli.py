@@ -23,7 +23,7 @@ from auscult import rewards
 from auscult.cli import main
 from auscult.commands.recipes import recipe_names
 from auscult.console import Reporter
-from auscult.core.config import build
+from auscult.core.config import build, with_presets
 from auscult.core.runs import read_jsonl
 from auscult.core.yaml12 import read_yaml
 from auscult.data import sources
@@ -258,7 +258,7 @@ def test_help_needs_no_torch():
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_is_whole_and_says_command_hardware_time_and_what_to_expect(name):
     path = Path(__file__).parent.parent / "src" / "auscult" / "recipes" / f"{name}.yaml"
-    assert build(Recipe, read_yaml(path), where=name).name == name
+    assert build(Recipe, with_presets(Recipe, read_yaml(path), []), where=name).name == name
     for word in ("# command", "# hardware", "# time", "# expected"):
         assert word in path.read_text()
 

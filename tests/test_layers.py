@@ -37,10 +37,22 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     "recipe": ("core", "data", "models", "rollouts", "train", "evaluate"),
     "showcase": ("core", "media"),
     "session": ("core",),
+    "trackers": ("core",),
     "encoders": (*STAGES, "recipe", "session"),
     "pipeline": (*STAGES, "recipe", "showcase", "session", "encoders"),
     "exams": (*STAGES, "pipeline", "showcase", "session"),
-    "commands": (*STAGES, "curate", "console", "doctor", "recipe", "session", "pipeline", "exams", "encoders"),
+    "commands": (
+        *STAGES,
+        "curate",
+        "console",
+        "doctor",
+        "recipe",
+        "session",
+        "trackers",
+        "pipeline",
+        "exams",
+        "encoders",
+    ),
     "cli": ("core", "commands"),
     "__main__": ("cli",),
     "asking": ("core", "media", "models", "rollouts"),
@@ -55,7 +67,7 @@ ASKS_A_MODEL = ("auscult.evaluate.evaluation",)
 """The files in them that do, because they run a model."""
 ASKS_ONE_LATE = ("auscult.rewards.clap", "auscult.rewards.fense", "auscult.rewards.sbert")
 """The files in them that name it in functions only, and load without it."""
-LOADS_WITHOUT_TORCH = (*TORCHLESS, "curate", "console", "doctor", "recipe", "commands", "cli")
+LOADS_WITHOUT_TORCH = (*TORCHLESS, "curate", "console", "doctor", "recipe", "trackers", "commands", "cli")
 
 
 def modules(root: Path) -> dict[str, Path]:
