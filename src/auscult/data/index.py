@@ -43,7 +43,7 @@ from auscult.data.waiting import counted
 
 Kind = Literal["object", "list", "lines", "table"]
 
-VERSION = 1
+VERSION = 2
 """Of the layout; a folder of another one is written again."""
 SMALL = 32 << 20
 """Bytes up to which a file's index is not kept."""
@@ -55,7 +55,7 @@ ROW = 1 << 20
 """Characters within which an object ends that is a row among others; a larger one holds rows."""
 NAMED = 100
 """Rows that cannot be used whose sentences are kept; all are counted."""
-COLUMNS = ("starts", "lengths", "ids", "groups", "labels", "questions", "answers", "files", "bounds")
+COLUMNS = ("starts", "lengths", "ids", "groups", "labels", "questions", "answers", "files", "bounds", "names")
 TOLD = ("kind", "groups", "labels", "unusable", "named")
 """What `rows.json` holds."""
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -124,7 +124,8 @@ class Index:
     """What is wrong with the first of them."""
     columns: dict[str, NDArray[Any]] = field(repr=False)
     """By name, one value a row: `starts` and `lengths` in bytes, hashes of `ids`, `questions` and `answers`, places in
-    `groups` and `labels`; and the hashes of all `files`, which `bounds` divides among the rows [rows + 1]."""
+    `groups` and `labels`. And `files`, which `bounds` divides among the rows [rows + 1]: places in `names`, the hashes
+    of all files in ascending order."""
     stamp: tuple[int, int]
     """Size in bytes and time of change in ns of the file that this is the index of."""
     table: tuple[tuple[str, str, Any], ...] = field(default=(), repr=False)
@@ -154,14 +155,15 @@ class Index:
             raise DataError(f"{self.path}: row {number} cannot be read ({error}); open it again") from error
 
     def files(self, numbers: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
-        """Hashes of the files that these rows name, each once."""
-        chosen = np.zeros(len(self), bool)
+        """Hashes of the files that these rows name, each once, in ascending order."""
+        chosen, named = np.zeros(len(self), bool), np.zeros(len(self.columns["names"]), bool)
         chosen[numbers] = True
-        return np.unique(self.columns["files"][np.repeat(chosen, np.diff(self.columns["bounds"]))])
+        named[self.columns["files"][np.repeat(chosen, np.diff(self.columns["bounds"]))]] = True
+        return self.columns["names"][named]
 
     def naming(self, file: int, numbers: NDArray[np.integer[Any]]) -> int:
         """The first of these rows that names a file, by its hash."""
-        places = np.flatnonzero(self.columns["files"] == file)
+        places = np.flatnonzero(self.columns["files"] == np.searchsorted(self.columns["names"], np.uint64(file)))
         naming = np.searchsorted(self.columns["bounds"], places, side="right") - 1
         return int(naming[np.isin(naming, numbers)][0])
 
@@ -171,6 +173,14 @@ class Index:
         earlier = first[asked]
         later = np.flatnonzero(earlier != np.arange(len(self)))
         return later, earlier[later]
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of change in ns; None for what is not there."""
+    try:
+        return _stamp(path.stat())
+    except OSError:
+        return None
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
@@ -416,7 +426,8 @@ def _index(
         columns["bounds"].append(len(columns["files"]))
     arrays: dict[str, NDArray[Any]] = {name: np.frombuffer(column, np.uint64) for name, column in columns.items()}
     arrays |= {name: arrays[name].astype(np.int64) for name in ("starts", "bounds")}
-    arrays |= {name: arrays[name].astype(np.int32) for name in ("lengths", "groups", "labels")}
+    arrays["names"], arrays["files"] = np.unique(arrays["files"], return_inverse=True)
+    arrays |= {name: arrays[name].astype(np.int32) for name in ("lengths", "groups", "labels", "files")}
     made = Index(path, kind, tuple(groups), tuple(labels), dict(unusable), tuple(named), arrays, stamp, held)
     _refuse_twice(made)
     return made

@@ -42,7 +42,7 @@ from auscult.core.runs import write_json
 from auscult.core.types import Image, Sample, Turn
 from auscult.data import index, jsonl, rows, source
 from auscult.data.headers import unusable
-from auscult.data.index import Facts, Index, Unusable, open_index
+from auscult.data.index import Facts, Index, Unusable, open_index, stamp_of
 from auscult.data.sources.mcq import strip_letters
 from auscult.data.splits import split_groups
 
@@ -217,18 +217,11 @@ class Source(source.Source):
 
     def _side(self, name: source.Split, seed: int) -> tuple[Index, NDArray[np.int64]]:
         """The file of a split, and the numbers of its rows. Raises DataError for what is on both sides."""
-        found = self._opened(self.root)
-        if self.heldout is None:
-            held = split_groups([*found.groups], self.heldout_share, seed, where=self.root)
-            is_held = np.array([group in held for group in found.groups])[found.columns["groups"]]
-            sides = {"train": (found, self._asked(found, ~is_held)), "heldout": (found, self._asked(found, is_held))}
-        else:
-            other = self._opened(self.heldout)
-            sides = {one: (file, self._asked(file)) for one, file in (("train", found), ("heldout", other))}
-        _refuse_shared(*sides["train"], *sides["heldout"], self)
-        return sides[name]
+        files = [self.root] if self.heldout is None else [self.root, self.heldout]
+        return _sides(self, seed, tuple(stamp_of(Path(file)) for file in files))[name]
 
-    def _opened(self, file: str) -> Index:
+    def opened(self, file: str) -> Index:
+        """The index of a file. Raises DataError as `open_index` does."""
         path = Path(file)
         folder = self._folder(path)
 
@@ -246,7 +239,7 @@ class Source(source.Source):
     def _folder(self, file: Path) -> Path:
         return Path(self.images) if self.images else file.parent
 
-    def _asked(self, found: Index, side: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    def asked(self, found: Index, side: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Rows of the wanted tasks, of one side. Raises DataError where there is none."""
         if unknown := [task for task in self.tasks if task not in found.labels]:
             there = ", ".join(filter(None, found.labels)) or "none at all"
@@ -292,6 +285,23 @@ class Source(source.Source):
         if about and first is None:
             write_json(remembered, told)
         return np.array(sound, np.int64), dict(reasons)
+
+
+@lru_cache(maxsize=4)  # both splits, and their notes, are asked for one after the other
+def _sides(
+    options: Source, seed: int, stamps: tuple[object, ...]
+) -> Mapping[source.Split, tuple[Index, NDArray[np.int64]]]:
+    """The file of each split and the numbers of its rows, while the files are as `stamps` says."""
+    found = options.opened(options.root)
+    if options.heldout is None:
+        held = split_groups(found.groups, options.heldout_share, seed, where=options.root)
+        is_held = np.array([group in held for group in found.groups])[found.columns["groups"]]
+        train, heldout = (found, options.asked(found, ~is_held)), (found, options.asked(found, is_held))
+    else:
+        other = options.opened(options.heldout)
+        train, heldout = (found, options.asked(found)), (other, options.asked(other))
+    _refuse_shared(*train, *heldout, options)
+    return {"train": train, "heldout": heldout}
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,22 +408,24 @@ def _refuse_shared(
     train: Index, trained: NDArray[np.int64], heldout: Index, held: NDArray[np.int64], options: Source
 ) -> None:
     """Raises DataError that names a group, or an image under two groups, which is on both sides."""
-    groups = [
-        {file.groups[int(group)] for group in np.unique(file.columns["groups"][numbers])}
-        for file, numbers in ((train, trained), (heldout, held))
-    ]
-    if both := sorted(groups[0] & groups[1]):
+    if both := sorted(_groups(train, trained) & _groups(heldout, held)):
         raise DataError(
             f"{len(both):,} groups (by {options.group}) are both in training and held out: {', '.join(both[:SHOW])}; "
             "remove their rows from one side, or leave `heldout` empty and split by heldout_share"
         )
-    files = np.intersect1d(train.files(trained), heldout.files(held))
+    files = np.intersect1d(train.files(trained), heldout.files(held), assume_unique=True)
     if len(files):
         one, other = (file[file.naming(int(files[0]), rows)][0] for file, rows in ((train, trained), (heldout, held)))
         raise DataError(
             f"{len(files):,} images are both in training and held out, under two groups (by {options.group}), first in "
             f"{one} and {other}; give their rows one patient, or split by what they have in common (--data.group)"
         )
+
+
+def _groups(found: Index, numbers: NDArray[np.int64]) -> set[str]:
+    named = np.zeros(len(found.groups), bool)
+    named[found.columns["groups"][numbers]] = True
+    return {found.groups[place] for place in np.flatnonzero(named).tolist()}
 
 
 def _said(row: Mapping[str, Any], where: str) -> dict[str, Any]:
