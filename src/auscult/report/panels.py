@@ -39,7 +39,7 @@ PANELS = (
     Kind("Reward", r"reward/(.+)/mean", "A part that falls while the total rises is traded away.", "mean reward"),
     Kind("Reward spread", r"reward/(.+)/std", "Without a spread there is nothing to learn.", "standard deviation"),
     Kind("Groups without a difference", r"reward/(.+)/flat_groups", "All replies to a prompt earned the same.", "%"),
-    Kind("Reply length", r"length/(mean)", "Growth without accuracy: a reward is being gamed.", "tokens"),
+    Kind("Reply length", r"length/(mean)", "Growth without gain: a reward is being gamed.", "tokens"),
     Kind("Replies gone wrong", r"length/(cut_share)|(unparsed_share)", "Cut at the limit, or no readable answer.", "%"),
     Kind("Prompts by their rate of right replies", r"pass/(.+)", "What is solved teaches nothing.", "%"),
     Kind("Replies by what became of them", r"replies/(.+)", "Failed and empty ones are not wrong.", "%"),
