@@ -47,9 +47,10 @@ class Parser(argparse.ArgumentParser):
     def refuse_misspelt(self, words: Sequence[str], settings: Sequence[str] = ()) -> None:
         """Refuses what is nearly a flag of this command, and none of the `settings` that it takes too."""
         for flag in [word.partition("=")[0] for word in words if word.startswith("--")]:
-            meant = nearest(flag, self._option_string_actions)
-            if meant and "." not in flag and flag.removeprefix("--") not in settings:
-                self.error(f"there is no {flag}{meant}")
+            known = [*self._option_string_actions, *(f"--{name}" for name in settings)]
+            near = difflib.get_close_matches(flag, known, n=1)
+            if near and near[0] in self._option_string_actions and "." not in flag and flag not in known:
+                self.error(f"there is no {flag}, did you mean {near[0]!r}?")
 
     def helped(self, arguments: Sequence[str]) -> bool:
         """Whether help was asked for, which is then printed."""
