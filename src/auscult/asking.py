@@ -131,9 +131,14 @@ def _described(given: object) -> str:
 def _family_of(path: str | Path) -> type[Model]:
     """The options of the family whose checkpoint is in the folder, or of the hub id, `path`."""
     try:
-        kind = str(PreTrainedConfig.get_config_dict(path)[0].get("model_type", "")).removeprefix("auscult_")
-    except OSError as error:
-        raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id") from error
+        kind = PreTrainedConfig.get_config_dict(path)[0].get("model_type")
+    except OSError:
+        kind = None
+    if kind is None:
+        raise ConfigError(
+            f"there is no model in {path}; name the folder of one, for example RUN/sft/model, or a hub id"
+        )
+    kind = str(kind).removeprefix("auscult_")
     names = [name for name in FAMILIES.names() if kind.startswith(name)]
     if not names:
         raise ConfigError(f"{path} holds a model of type {kind!r}; there are {', '.join(FAMILIES.names())}")
