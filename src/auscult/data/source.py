@@ -6,7 +6,7 @@ have seen. A source is endless (it makes samples: `size` is None) or finite (it 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -92,6 +92,11 @@ class Written(Source):
         ]
         refuse_unusable(found, *self.checked(name))
         return Listed(tuple(row.sample for row in rows))
+
+
+def each(samples: Samples) -> Iterator[Sample]:
+    """Finitely many samples, one after the other: of a large set none is kept."""
+    return (samples[number] for number in range(samples.size or 0))
 
 
 def order(samples: Samples, start: int, count: int, seed: int) -> Sequence[Sample]:

@@ -57,9 +57,8 @@ def split_groups(
 
 def assert_disjoint(train: Iterable[Sample], heldout: Iterable[Sample]) -> None:
     """Raises DataError that names the groups, or recordings under different groups, which are on both sides."""
-    train, heldout = list(train), list(heldout)
-    for what, keys in (("groups", _groups), ("recordings", _recordings)):
-        both = sorted(keys(train) & keys(heldout))
+    for what, trained, held in zip(("groups", "recordings"), _keys(train), _keys(heldout), strict=True):
+        both = sorted(trained & held)
         if both:
             more = f" and {len(both) - SHOWN} more" if len(both) > SHOWN else ""
             raise DataError(
@@ -119,8 +118,13 @@ def files_of(samples: Iterable[Sample]) -> Iterator[str]:
     return (part.path for part in media if part.path)
 
 
-def _groups(samples: Iterable[Sample]) -> set[str]:
-    return {group_of(sample) for sample in samples}
+def _keys(samples: Iterable[Sample]) -> tuple[set[str], set[str]]:
+    """The groups and the recordings of samples, which are gone through once and not kept."""
+    groups, recordings = set[str](), set[str]()
+    for sample in samples:
+        groups.add(group_of(sample))
+        recordings |= _recordings([sample])
+    return groups, recordings
 
 
 def _recordings(samples: Iterable[Sample]) -> set[str]:
