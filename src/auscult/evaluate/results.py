@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from auscult.core.types import Outcome
+from auscult.data.sources.studies import SHOWN
 from auscult.evaluate.baselines import Guess, overall
 from auscult.evaluate.outcomes import proportion
 from auscult.evaluate.statistics import clustered_se
@@ -40,6 +41,7 @@ class Evaluation:
         """What a results file holds."""
         groups = [outcome.group for outcome in self.outcomes]
         error = clustered_se([outcome.correct for outcome in self.outcomes], groups)
+        shown = Counter(o.tags["report"] for o in self.outcomes if o.tags.get("report") in SHOWN)
         tasks = {
             task: [o for o in self.outcomes if o.tags.get("task") == task] for task in sorted(self.guesses) if task
         }
@@ -60,4 +62,5 @@ class Evaluation:
                 **{name: proportion(outcomes) for name, outcomes in self.unheard.items()},
             },
             "media": dict(self.media),
+            **({"report_shown": dict(shown)} if shown else {}),
         }
