@@ -396,7 +396,7 @@ def test_the_command_takes_form_and_family_from_the_run_that_trained_the_model(g
         (["eval", "mmau", "--gold", "g.json", "--model", "nowhere/at/all", "--model.family", "graft"], "no model in"),
         (["eval", "mmau", "--gold", "g.json", "--golt", "x"], "did you mean"),
         (["eval", "mmao", "--model", "x"], "mmau"),
-        (["eval", "mmau", "--gold", "{gold}", "--server", "http://127.0.0.1:9/v1"], "--server.model NAME"),
+        (["eval", "mmau", "--gold", "{gold}", "--server", "http://127.0.0.1:9/v1"], "9/v1: nobody answers there"),
         (["eval", "mmau", "--gold", "{gold}", "--model", "{gold}", "--model.family", "graft"], "gold.json"),
     ],
 )
@@ -492,6 +492,34 @@ def spoken(gold, tmp_path) -> Path:
 def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def test_a_server_that_is_not_there_is_said_within_seconds(gold, tmp_path, capsys):
+    began = time.monotonic()
+    nobody = ["--server", "http://127.0.0.1:9/v1", "--server.model", "any", "--out", str(tmp_path / "out")]
+    assert main(["eval", "mmau", "--gold", str(gold), *nobody]) == 2
+    assert time.monotonic() - began < 20, "with eight patient repetitions it would be minutes"
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:9/v1: nobody answers there (ConnectError: " in said
+    assert said.rstrip().endswith("start the server, or mend server.url")
+    assert not (tmp_path / "out" / "answers.jsonl").exists()
+
+
+def test_a_server_that_answers_nothing_is_not_asked_the_baselines_too(gold, answering, tmp_path, capsys):
+    answering.stop = "content_filter"
+    assert main(examined(answering, "mmau", gold, tmp_path / "out")) == 2
+    assert "10 of 10 questions (baseline, heard) have no answer: 10 finish_content_filter" in capsys.readouterr().err
+    rows = read_jsonl(tmp_path / "out" / "answers.jsonl").rows
+    assert {row["condition"] for row in rows} == {"heard"}
+
+
+def test_a_doubled_row_of_the_gold_file_is_asked_once_and_counted(exam, gold, tmp_path):
+    rows = json.loads(gold.read_text())
+    gold.write_text(json.dumps([*rows, rows[2], rows[2], rows[4]]))
+    told: list[str] = []
+    figures = exams.run(exam(baselines=False), tmp_path / "out", "test", lambda *_: None, say=told.append)
+    assert f"3 rows of {gold} repeat a question, word for word: it counts once" in told
+    assert (figures["results"]["baseline"]["n"], figures["results"]["baseline"]["gold_repeated"]) == (ROWS, 3)
 
 
 def examined(server: Listener, name: str, gold: Path, out: Path, *words: str) -> list[str]:

@@ -107,6 +107,10 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
             write_text(out / "config.yaml", dump_yaml(config))
         groups = len({sample.group or sample.id for sample in selection.samples})
         say(f"{exam.benchmark.title}: {len(selection.samples):,} questions of {groups:,} groups")
+        if selection.repeated:
+            say(
+                f"{selection.repeated:,} rows of {exam.benchmark.gold} repeat a question, word for word: it counts once"
+            )
         if selection.to_dict(exam):
             say(f"they are a selection of its {selection.of:,} questions: no score of the whole benchmark")
         if without := sum(not sample.media for sample in selection.samples):
@@ -261,9 +265,11 @@ def _allowing(failed: int, asked: int) -> str:
 
 def _selection(exam: Exam) -> Selection:
     """What is asked: the benchmark's questions, or those that `only` names, or `limit` of them."""
-    every = tuple(exam.benchmark.samples_of(records.read(Path(exam.benchmark.gold)), judged=exam.judged))
+    file = records.read(Path(exam.benchmark.gold))
+    every = tuple(exam.benchmark.samples_of(file, judged=exam.judged))
     named = select(every, Path(exam.only)) if exam.only else Selection(every, len(every))
-    return replace(named, samples=tuple(listed(Listed(named.samples), exam.evaluate.limit)))
+    asked = tuple(listed(Listed(named.samples), exam.evaluate.limit))
+    return replace(named, samples=asked, repeated=len(exam.benchmark.repeated(file)))
 
 
 def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out: Path, tell: Tell, say: Say) -> None:
@@ -279,6 +285,8 @@ def _sit(exam: Exam, who: str, respondent: Respondent, selection: Selection, out
         total = len(samples) * sitting.draws
         what = f"{label(sitting.prompt)}: {sitting.condition}"
         respondent.ask(sitting, journal, lambda done, what=what, total=total: tell(what, done, total, {}))
+        if len(sitting.failures(journal)) == total:  # whatever it is, it would go on
+            _check_failures(exam, sitting, journal)
     for sitting in sittings:
         _check_failures(exam, sitting, journal)
     if exam.judged:
@@ -366,7 +374,12 @@ def _score(exam: Exam, selection: Selection, sittings: Sequence[Sitting], journa
         sat = {sitting.condition: sitting for sitting in sittings if sitting.prompt == prompt}
         outcomes = {condition: sitting.outcomes(journal, exam.rule) for condition, sitting in sat.items()}
         results = _results(exam, sat[HEARD], outcomes, journal)
-        head = {"label": name, "order": order, "selection": selection.to_dict(exam)}
+        head = {
+            "label": name,
+            "order": order,
+            "selection": selection.to_dict(exam),
+            "gold_repeated": selection.repeated,
+        }
         write_json(out / f"results_{name}.json", {**head, **results})
         for condition, rows in outcomes.items():
             named = label(prompt, condition)

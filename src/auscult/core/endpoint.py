@@ -32,6 +32,8 @@ from auscult.core.seeds import rng
 
 AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 that may pass."""
+KNOCKS, KNOCK = 3, 5.0
+"""How often somebody is looked for at an address before anything is asked there, and seconds that each look takes."""
 MARK = "auscult-"
 """Our request ids begin so; a server that answers with another of ours has mixed up two requests."""
 T = TypeVar("T")
@@ -104,6 +106,24 @@ class Endpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.aclose()
+
+    async def reach(self) -> None:
+        """Raises EndpointError within seconds when nobody is at the address. Whoever is there may say what he wants:
+        patience (`retries`) is for a server that was there and is lost."""
+        for knock in range(KNOCKS):
+            try:
+                await self._client.get("models", timeout=KNOCK)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if knock + 1 == KNOCKS:
+                    raise EndpointError(
+                        f"{self.options.url}: nobody answers there ({type(error).__name__}: {error}); start the "
+                        f"server, or mend {self.section}.url"
+                    ) from error
+                await self._pause(min(1.0, self.options.backoff))
+            except httpx.RequestError:
+                return
+            else:
+                return
 
     async def complete(self, body: Mapping[str, Any], *, name: str, seed: int, tokens: int) -> Answer | Failure:
         """A chat completion. `name` is the request's own, `tokens` the most that it can use.

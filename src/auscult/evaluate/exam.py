@@ -177,6 +177,8 @@ class Selection:
     """How many the benchmark has."""
     sha256: str | None = None
     """Hash of the file that names them, hex; None where no file does."""
+    repeated: int = 0
+    """Rows of the gold file that repeat a question, which counts once."""
 
     @property
     def mark(self) -> dict[str, str]:

@@ -114,6 +114,8 @@ class Remote:
                 done += 1
                 told(done)
 
+            if missing and not self.spent.requests:
+                await endpoint.reach()
             if missing and sitting.condition == HEARD:
                 await self._hears(endpoint, sitting, missing[0][0])
             await ask_all(endpoint, missing, one)
@@ -176,8 +178,9 @@ def _read(answer: Answer) -> dict[str, Any] | Failure:
 
 
 async def served(options: Server) -> str:
-    """The name of the one model that a server has. Raises EndpointError when it has none or several."""
+    """The name of the one model that a server has. Raises EndpointError for none, several, or nobody there."""
     async with Endpoint(options, Spent(), "server") as endpoint:
+        await endpoint.reach()
         names = sorted(await endpoint.models())
     if len(names) != 1:
         there = f"has {', '.join(names)}" if names else "does not say what it has"
