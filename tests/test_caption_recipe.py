@@ -11,6 +11,7 @@ import soundfile
 from auscult.cli import main
 from auscult.core.runs import read_jsonl
 from auscult.core.seeds import rng
+from auscult.rewards.audit import HONEST
 
 SOUNDS = {
     "tone": ("a low tone", "one steady tone", "a tone hums"),
@@ -160,6 +161,14 @@ def test_errors_says_that_captions_are_neither_right_nor_wrong(finished, capsys)
     assert "samples_grpo.jsonl:1: a caption, which is neither right nor wrong" in capsys.readouterr().err
 
 
+def test_the_audit_counts_frequencies_of_the_training_samples_too(folder, capsys):
+    main(["rewards", "audit", str(folder / "mine.yaml"), "--json"])
+    stage = json.loads(capsys.readouterr().out)["stages"]["grpo"]
+    (cider,) = [part for part in stage["parts"] if part["name"] == "cider"]
+    earned = {one["name"]: one["mean"] for one in cider["earned"]}
+    assert max(earned.values()) == earned[HONEST] > 1
+
+
 def test_a_killed_run_keeps_its_frequencies(finished, tmp_path):
     """What a stage was begun with is what it goes on with."""
     out = tmp_path / "run"
@@ -178,10 +187,11 @@ def test_a_killed_run_keeps_its_frequencies(finished, tmp_path):
         (["--grpo.rewards", "{cider: 1.0}"], "give it kwargs: {df: train}"),
         (["--grpo.rewards", "{cider: {weight: 1.0, kwargs: {df: nowhere.json}}}"], "nowhere.json: no document freq"),
         (["--evaluate.limit", "1"], "hold out two or more"),
+        (["--train.check_limit", "1"], "hold out two or more"),
         (["--evaluate.metric", "caption"], "must be choice | captions"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(folder, tmp_path, capsys, change, said):
     assert main(["run", str(folder / "mine.yaml"), "--out", str(tmp_path / "run"), *change]) == 2
     assert said in capsys.readouterr().err
-    assert not (tmp_path / "run" / "sft").exists()
+    assert not (tmp_path / "run").exists()

@@ -125,6 +125,7 @@ def run(
     for algorithm in recipe.stages.values():
         if algorithm.request:
             frequencies.check(algorithm.request.rewards, work.train)
+    _measurable(recipe, work.held)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
@@ -402,6 +403,14 @@ def _heldout(recipe: Recipe, held: Sequence[Sample]) -> Heldout:
         }
 
     return Heldout(answer=ask, compare=compared, figure=measured.figure)
+
+
+def _measurable(recipe: Recipe, held: Sequence[Sample]) -> None:
+    """Refuses held-out samples that cannot be measured, before anything is trained."""
+    measured = metric(recipe.evaluate.metric)
+    measured.check(held)
+    if recipe.train.check_every:
+        measured.check(listed(Listed(tuple(held)), recipe.train.check_limit))
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:

@@ -49,7 +49,7 @@ class Train:
     patience: int = 0
     """A stage stops after so many checks in a row without a better one; 0 never stops early."""
     min_delta: float = 0.0
-    """A check is better when it is better by more than this share of the samples."""
+    """A check is better when it is better by more than this: a share of the samples, or CIDEr-D of captions."""
 
     def __post_init__(self) -> None:
         if (self.keep == "best" or self.patience) and not self.check_every:
