@@ -5,6 +5,11 @@ written out, the decoder's tokens are shuffled back, every frame is predicted an
 by default. It has our weights to begin with, sees the same frames and masks, and no class token, so the two loss curves
 must be one. In bfloat16 ours computes the passes in that type, as on a GPU; the curves are then compared more loosely.
 
+transformers' ViTMAE is measured at the shape that recordings have by default, 16 by 16 patches of log-mel, in windows
+that are square because it takes images: 128 moments by 128 bands. It sees the same rows and the same masks in float32
+and normalises targets alike; but it has a class token and other codes of places, its own first weights, and its decoder
+predicts every patch. So the curves are two, and only their ends are told.
+
     python benchmarks/mae.py [--steps 30] [--batch 64] [--device cpu] [--threads 0]
 """
 
@@ -12,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -20,13 +26,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from auscult.models import masking
-from auscult.models.graft import Block
-from auscult.models.mae import MaeConfig, MaskedAutoencoder, codes
+from auscult.models.mae import MaeConfig, MaskedAutoencoder
+from auscult.models.transformer import Block, codes
 from auscult.train.optimizer import decayed
 
 FRAMES = 10
+SIDE, PATCH = 128, 16
+"""Of a square window of log-mel, and of its patches."""
 WARM = 3
 """Steps that are not timed."""
 
@@ -152,6 +161,77 @@ def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, hal
     }
 
 
+def vitmae(config: MaeConfig) -> ViTMAEForPreTraining:
+    """transformers' autoencoder of the same shape."""
+    return ViTMAEForPreTraining(
+        ViTMAEConfig(
+            hidden_size=config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=4 * config.width,
+            image_size=SIDE,
+            patch_size=PATCH,
+            num_channels=1,
+            decoder_hidden_size=config.decoder_width,
+            decoder_num_hidden_layers=config.decoder_layers,
+            decoder_num_attention_heads=config.decoder_heads,
+            decoder_intermediate_size=4 * config.decoder_width,
+            mask_ratio=0.75,
+            norm_pix_loss=True,
+        )
+    )
+
+
+def beside_vitmae(steps: int, batch: int, device: torch.device) -> dict[str, Any]:
+    """Ours and ViTMAE, step by step in turn, in float32."""
+    config = MaeConfig("mel", SIDE, PATCH, PATCH, 128, 4, 4, 64, 4, 4, normalise=True)
+    torch.manual_seed(0)
+    ours = nn.Module.to(MaskedAutoencoder(config), device)
+    theirs = nn.Module.to(vitmae(config), device).train()
+    options: dict[str, Any] = {"lr": 5e-4, "betas": (0.9, 0.95)}
+    mine = torch.optim.AdamW(decayed(ours.parameters(), 0.05), **options, fused=True)
+    other = torch.optim.AdamW(decayed(theirs.parameters(), 0.05), **options)
+    draw = torch.Generator().manual_seed(0)
+    shape = (64, SIDE, 1), (64, 1, SIDE)  # a loudness over time by a spectrum, so there is what to learn
+    data = torch.randn(shape[0], generator=draw).cumsum(1) / 8 * torch.randn(shape[1], generator=draw).cumsum(2) / 8
+    columns = SIDE // PATCH
+    visible = masking.visible("random", columns, columns, 0.75)
+    seconds: tuple[list[float], list[float]] = ([], [])
+    curve: list[tuple[float, float]] = []
+    for number in range(WARM + steps):
+        rows = data[torch.randint(len(data), (batch,), generator=draw)].to(device)
+        order = masking.order("random", batch, columns, columns, 1, draw).to(device)
+        ranks = order.argsort(dim=1).float()  # ViTMAE shows the patches of the lowest ones
+
+        def shared(rows: Tensor = rows, order: Tensor = order) -> Tensor:
+            return ours(rows, order, visible).loss
+
+        def image(rows: Tensor = rows, ranks: Tensor = ranks) -> Tensor:
+            return theirs(rows[:, None], noise=ranks).loss
+
+        losses: list[float] = []
+        for place, (model, optimizer, loss) in enumerate(((ours, mine, shared), (theirs, other, image))):
+            began = time.perf_counter()
+            losses.append(step(model, optimizer, loss))
+            if number >= WARM:
+                seconds[place].append(time.perf_counter() - began)
+        curve.append((losses[0], losses[1]))
+    own, its = median(seconds[0]), median(seconds[1])
+    return {
+        "rows": [SIDE, SIDE],
+        "patches": columns**2,
+        "batch": batch,
+        "ours_s": round(own, 5),
+        "vitmae_s": round(its, 5),
+        "ratio": round(its / own, 2),
+        "clips_per_s": round(batch / own, 1),
+        "vitmae_clips_per_s": round(batch / its, 1),
+        "parameters": [sum(p.numel() for p in model.parameters() if p.requires_grad) for model in (ours, theirs)],
+        "first_losses": curve[0],
+        "last_losses": curve[-1],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=30, help="timed steps (default: 30)")
@@ -163,7 +243,8 @@ def main() -> None:
         torch.set_num_threads(known.threads)
     rows = [measure(MaeConfig(), known.steps, known.batch, torch.device(known.device), half) for half in (False, True)]
     told = {"benchmark": "mae", "batch": known.batch, "frames": FRAMES, "threads": torch.get_num_threads()}
-    print(json.dumps({**told, "rows": rows}))
+    beside = beside_vitmae(known.steps, max(1, known.batch // 4), torch.device(known.device))
+    print(json.dumps({**told, "load": os.getloadavg()[0], "rows": rows, "vitmae": beside}))
 
 
 if __name__ == "__main__":
