@@ -27,7 +27,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ from auscult.core.runs import Run, atomic_folder, read_jsonl, write_json
 from auscult.core.seeds import derive
 from auscult.core.types import Sample, Sampling
 from auscult.data.leakage import Found, guarded
-from auscult.data.source import Listed, Samples, order
+from auscult.data.source import Listed, Samples, each, order
 from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
 from auscult.data.waiting import telling
 from auscult.evaluate import published
@@ -202,9 +202,8 @@ class _Work:
         train = recipe.data.split("train", recipe.seed)
         train, found = guarded(train, recipe.leaks, tell, join().first, published.rows_of)
         if train.size is not None:
-            samples = [train[index] for index in range(train.size)]
-            assert_disjoint(samples, held)
-            refuse_twins(files_of(samples), files_of(held), "remove one of each, or give their rows one group")
+            assert_disjoint(each(train), held)
+            refuse_twins(files_of(each(train)), files_of(held), "remove one of each, or give their rows one group")
         return cls(train, held, found)
 
     def sentences(self, recipe: Recipe) -> Iterator[str]:
@@ -215,7 +214,7 @@ class _Work:
         elif self.train.size is None:
             yield f"data: samples drawn without end to train on, {held}"
         else:
-            yield f"data: {_counted([self.train[index] for index in range(self.train.size)])} to train on, {held}"
+            yield f"data: {_counted(each(self.train))} to train on, {held}"
         for name in ("train", "heldout") if recipe.stages else ("heldout",):
             yield from recipe.data.notes(name, recipe.seed)
         if self.found:
@@ -224,8 +223,9 @@ class _Work:
             yield f"model: begins with {recipe.model.path}"
 
 
-def _counted(samples: Sequence[Sample]) -> str:
-    return f"{len(samples):,} samples of {len({group_of(sample) for sample in samples}):,} groups"
+def _counted(samples: Iterable[Sample]) -> str:
+    groups = Counter(group_of(sample) for sample in samples)
+    return f"{groups.total():,} samples of {len(groups):,} groups"
 
 
 def check_model(path: str) -> None:
