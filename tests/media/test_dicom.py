@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    JPEG2000,
     MPEG2MPML,
     UID,
     EncapsulatedPDFStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
@@ -354,6 +357,33 @@ def test_a_coded_frame_that_promises_more_than_the_header_is_not_decoded(film: W
         path.write_bytes(whole[:pixels] + whole[pixels:].replace(sizes, promised, 1))
         with pytest.raises(MediaError, match="the coded frame has 60000 x 60000 pixels, not 48 x 40"):
             decode(image)
+
+
+@pytest.mark.parametrize(
+    ("coding", "how"),
+    [
+        (JPEGBaseline8Bit, {"format": "JPEG"}),
+        (JPEGBaseline8Bit, {"format": "JPEG", "progressive": True, "comment": b"x" * 999}),
+        (JPEG2000, {"format": "JPEG2000", "no_jp2": True}),
+        (JPEG2000, {"format": "JPEG2000"}),  # in a JP2 file, as some devices write it
+    ],
+)
+def test_the_size_of_a_coded_frame_is_found_in_all_its_kinds(tmp_path: Path, coding: UID, how: dict) -> None:
+    for width, height in ((61, 47), (48, 40)):
+        buffer = io.BytesIO()
+        Pillow.fromarray(np.full((height, width), 9, np.uint8)).save(buffer, **how)
+        found = dataset((FILM >> 4).astype(np.uint8))
+        found.file_meta.TransferSyntaxUID = coding
+        found.PixelData = encapsulate([buffer.getvalue()])
+        found["PixelData"].VR = "OB"
+        found.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's, about JP2
+            if (width, height) == (48, 40):
+                assert set(np.unique(shown(Image(str(tmp_path / "a.dcm"))))) == {9}
+            else:
+                with pytest.raises(MediaError, match="the coded frame has 61 x 47 pixels, not 48 x 40"):
+                    shown(Image(str(tmp_path / "a.dcm")))
 
 
 @settings(max_examples=60)

@@ -189,15 +189,19 @@ def _check_coded(film: Film, frame: int) -> None:
 
     if not _syntax(film.found).is_encapsulated:
         return
-    size = _coded_size(get_frame(film.found.PixelData, frame, number_of_frames=film.frames))
+    found = film.found
+    offsets = (found.ExtendedOffsetTable, found.ExtendedOffsetTableLengths) if "ExtendedOffsetTable" in found else None
+    coded = get_frame(found.PixelData, frame, extended_offsets=offsets, number_of_frames=film.frames)
+    size = _coded_size(coded)
     if size is not None and size != (film.height, film.width):
         raise ValueError(f"the coded frame has {size[1]} x {size[0]} pixels, not {film.width} x {film.height}")
 
 
 def _coded_size(coded: bytes) -> tuple[int, int] | None:
     """Height and width that a JPEG, JPEG-LS or JPEG 2000 frame begins with; None where it is none of these."""
-    if coded[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000, ISO 15444-1 A.5.1: the size of the grid and its offset
-        right, bottom, left, top = struct.unpack_from(">4I", coded, 8)
+    grid = coded.find(b"\xff\x4f\xff\x51", 0, 1024) if coded[:2] != b"\xff\xd8" else -1
+    if grid >= 0:  # JPEG 2000, perhaps behind a header of JP2: the size of the grid and its offset, ISO 15444-1 A.5.1
+        right, bottom, left, top = struct.unpack_from(">4I", coded, grid + 8)
         return bottom - top, right - left
     place = 2 if coded[:2] == b"\xff\xd8" else len(coded)
     while place + 9 <= len(coded) and coded[place] == 0xFF:
