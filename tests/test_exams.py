@@ -513,6 +513,13 @@ def test_a_server_that_answers_nothing_is_not_asked_the_baselines_too(gold, answ
     assert {row["condition"] for row in rows} == {"heard"}
 
 
+def test_an_unknown_part_of_a_benchmark_is_no_score_of_it(gold, answering, tmp_path, capsys):
+    assert main(examined(answering, "mmau", gold, tmp_path / "out")) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert "The gold has 10 questions of 1,000: this is no score of the whole benchmark." in told
+    assert any(line.startswith("The gold is a file that is not known (sha256 ") for line in told)
+
+
 def test_a_doubled_row_of_the_gold_file_is_asked_once_and_counted(exam, gold, tmp_path):
     rows = json.loads(gold.read_text())
     gold.write_text(json.dumps([*rows, rows[2], rows[2], rows[4]]))

@@ -49,10 +49,10 @@ def test_the_table_says_both_totals_and_all_that_was_lost(
     assert (code, quiet) == (0, "")
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert "sound 50.00% over 2 samples 25.00% over 4 4.6 to 69.9" in lines
-    assert "hard 0.00% over 0 samples 0.00% over 0" in lines
+    assert "hard 0.00% over 0 samples -" in lines
     assert any(line.startswith("[red] 50.00%") for line in lines), "names are printed as they stand"
     assert "Total accuracy 50.00% over 2 samples 25.00% over 4 4.6 to 69.9" in lines
-    assert "Chance 50.00%; the best constant answer 100.00%." in lines
+    assert "Chance 50.00%; always one answer, or one option place, at best 100.00%." in lines
     assert "Unread 1 of 2 (50.00%) of the predictions: 1 not_a_choice." in lines
     assert f"Rows for questions that the benchmark does not have: 1, namely 77 ({given}:3)." in lines
     assert "Questions without a row: 2, namely 2, 3." in lines
@@ -151,6 +151,10 @@ def test_the_printed_interval_is_the_results_own_and_knows_of_clusters(
         f"[red] {told}",
         f"sound {told}",
     }
+    figures = json.loads(score(capsys, "mmau", *files, "--json")[1])
+    assert figures["cr2_se"] == pytest.approx(0.25 * (4 / 3) ** 0.5), "four clusters, two of them right"
+    assert figures["clustered_se"] == pytest.approx(0.25), "Miller's, as published"
+    assert "Standard error 28.87 points, clustered by 4 groups (CR2)." in lines
     assert high - low > 0.6, "Wilson's interval of forty independent rows has a width of 0.3"
 
 
@@ -203,7 +207,7 @@ def test_the_tables_say_by_what_they_are_ordered_and_corrected(tmp_path: Path, c
     (tmp_path / "p.json").write_text(json.dumps([{"id": str(n), "model_output": "dog"} for n in range(9)]))
     run = str(tmp_path / "out")
     said = score(capsys, "mmau", tmp_path / "p.json", "--gold", tmp_path / "gold.json", "--out", run)[1]
-    assert "the best constant answer of each task 100.00%." in said
+    assert "always one answer, or one option place in each task, at best 100.00%." in said
     assert main(["errors", run]) == 0
     assert "Worst first, by the lower end of the interval" in capsys.readouterr().out
     assert main(["compare", run, run]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -405,6 +406,7 @@ def test_predictions_are_compared_with_all_that_score_says_of_them(tmp_path: Pat
         f"{other}: 1, namely 0 ({given}:1).",
         f"{twice}: 1, namely 3 ({gold}[10]).",
         "The gold has 10 questions of 1,000: this is no score of the whole benchmark.",
+        f"The gold is a file that is not known (sha256 {hashlib.sha256(gold.read_bytes()).hexdigest()[:12]}).",
     ]
     options = "--benchmark", "mmau", "--gold", str(gold)
     for verb in (["errors", str(given)], ["compare", str(given), str(given)]):

@@ -159,7 +159,8 @@ def test_mmau_is_sent_with_both_keys_and_what_cannot_be_read_as_it_is(
     preds.write_text(json.dumps(rows), encoding="utf-8")
     assert main(["submit", "mmau", str(preds), "--out", str(out)]) == 0
     shown = capsys.readouterr()
-    assert "2 replies name no option" in shown.err
+    assert "replies replaced by the text of the option that they name: 1\n" in shown.err
+    assert "replies that name no option and are sent as they are: 2\n" in shown.err
     assert shown.out == f"{out}: 1,000 rows\n"
     expected = ["two", "no idea, sorry", "", *["one"] * 997]
     assert json.loads(out.read_text(encoding="utf-8")) == [
@@ -175,6 +176,12 @@ def test_mmau_is_sent_with_both_keys_and_what_cannot_be_read_as_it_is(
     assert [fault.id for fault in submission("mmau", lines(tmp_path / "bare.jsonl", bare[:-1]), gold).faults] == [
         "q999"
     ]
+    word_for_word = tmp_path / "verbatim.json"
+    assert main(["submit", "mmau", str(preds), "--out", str(word_for_word), "--verbatim"]) == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert [row["model_output"] for row in json.loads(word_for_word.read_text(encoding="utf-8"))] == replies
+    with pytest.raises(ConfigError, match="cannot be sent verbatim"):
+        submission("mmar", preds, verbatim=True)
     # Predictions that carry their questions cannot say what they lack, but the benchmark's size is known.
     preds.write_text(json.dumps(rows[:-1]), encoding="utf-8")
     with pytest.raises(DataError, match="has 999 questions, mmau has 1,000 or 9,000"):
@@ -220,3 +227,26 @@ def test_what_is_sent_is_what_rewards_and_evaluation_read(tmp_path_factory: pyte
     made = submission("mmar", lines(folder / "preds.jsonl", [row]), lines(folder / "gold.jsonl", GOLD[:1]))
     read = reading(reply, GOLD[0]["choices"])
     assert read.answer == (None if made.data is None else sent(made.data)[0]["answer_prediction"])
+
+
+def test_a_gold_file_that_is_no_whole_set_is_said(tmp_path: Path, gold: Path, capsys: pytest.CaptureFixture[str]):
+    preds = lines(tmp_path / "preds.jsonl", GOOD)
+    assert main(["submit", "mmar", str(preds), "--gold", str(gold), "--out", str(tmp_path / "out.zip")]) == 0
+    assert f"auscult: {gold} has 4 questions, mmar has 1,000: this is no whole submission\n" in capsys.readouterr().err
+
+
+def test_many_faults_are_counted_and_some_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    many = [{**GOLD[0], "id": f"q{n}"} for n in range(30)]
+    gold = lines(tmp_path / "gold.jsonl", many)
+    preds = lines(tmp_path / "preds.jsonl", [{"id": row["id"], "answer_prediction": "a horse"} for row in many])
+    submit = ["submit", "mmar", str(preds), "--gold", str(gold), "--out", str(tmp_path / "out.zip")]
+    assert main(submit) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 22
+    assert told[-2:] == [
+        "and 40 more (--json lists all)",
+        "auscult: 60 faults, so nothing is written; mend these rows first",
+    ]
+    lines(preds, [*GOOD[:1], {"id": "v9", "answer_prediction": "a cat", "thinking_prediction": "so"}])
+    assert main([*submit[:4], str(lines(tmp_path / "one.jsonl", GOLD[:1])), *submit[5:]]) == 2
+    assert "auscult: 1 fault, so nothing is written" in capsys.readouterr().err

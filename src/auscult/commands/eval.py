@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,10 +186,20 @@ def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int
         _hand_on(figures)
     else:
         show(folder, figures, as_json=as_json)
-    selection = next((found.get("selection") for found in [*figures["results"].values(), *given.values()]), None)
-    if selection and not as_json:
-        print(f"A selection, {selection['asked']:,} of {selection['of']:,} questions: no score of the whole benchmark.")
+    found = next(iter([*figures["results"].values(), *given.values()]), None)
+    if found and not as_json:
+        print("\n".join(_caveats(found)))
     return 0
+
+
+def _caveats(found: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps a result from being the benchmark's own, in sentences."""
+    from auscult.evaluate.benchmark import find
+
+    selection, benchmark = found["selection"], found["benchmark"]
+    yield from find(benchmark["name"]).caveats(selection["of"] if selection else found["n"], benchmark)
+    if selection:
+        yield f"A selection, {selection['asked']:,} of {selection['of']:,} questions: no score of the whole benchmark."
 
 
 def _hand_on(figures: Mapping[str, Any]) -> None:

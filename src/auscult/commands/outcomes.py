@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from auscult.core.types import Outcome
     from auscult.evaluate.outcomes import Sheet
     from auscult.evaluate.predictions import Problem
-    from auscult.evaluate.scoring import Work
 
 SAMPLES = "samples_"
 """Begins the name of a file of evaluated rows."""
@@ -111,7 +110,8 @@ def _read(path: Path, known: argparse.Namespace) -> Read:
 
     work = scoring.work(known.benchmark, path, Path(known.gold) if known.gold else None, known.key or "")
     rule = known.scorer or work.benchmark.scorer
-    rows, notes = work.outcomes(scoring.scorer(rule)), (*troubles(work.problems), *beside(work))
+    notes = (*troubles(work.problems), *work.benchmark.caveats(len(work.samples), work.identity))
+    rows = work.outcomes(scoring.scorer(rule))
     return Read(path, rows, rule, work.predictions.only, notes)
 
 
@@ -125,13 +125,6 @@ def _of(path: Path, sheet: Sheet) -> Read:
         f"score{score}, which stands with its interval in the results file beside it."
     )
     return Read(path, sheet.rows, sheet.rule, sheet.only, (note,))
-
-
-def beside(work: Work) -> Iterator[str]:
-    """What a score lacks to be the benchmark's own: questions, or a gold file that is known."""
-    size, n = work.benchmark.size, len(work.samples)
-    if size is not None and size != n:
-        yield f"The gold has {n:,} questions of {size:,}: this is no score of the whole benchmark."
 
 
 def troubles(problems: Sequence[Problem]) -> Iterator[str]:

@@ -23,6 +23,11 @@ def show(out: Path, figures: Mapping[str, Any], *, as_json: bool) -> None:
     print(f"\n{figures['report']}")
 
 
+def several(count: int, what: str) -> str:
+    """So many of them: `1 fault`, `3 faults`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def quiet() -> None:
     """Libraries are silent; what must be known is said by us."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -203,7 +203,7 @@ def _score_table(scored: Scored) -> Table:
 def _line(name: str, official: Line | None, strict: Line, style: str = "") -> Iterator[Text]:
     yield _cell(name, style)
     yield _cell(f"{official.percent:.2f}% over {official.n} samples" if official else "")
-    yield _cell(f"{strict.percent:.2f}% over {strict.n}")
+    yield _cell(f"{strict.percent:.2f}% over {strict.n}" if strict.n else "-")
 
 
 def _interval(rows: Sequence[Outcome], of: Sequence[Outcome]) -> Text:
@@ -237,14 +237,14 @@ def _words(scored: Scored) -> Iterator[str]:
     from auscult.evaluate.predictions import UNGIVEN
 
     figures = scored.to_dict()
-    error, guess = figures["clustered_se"], figures["baselines"]
+    error, guess = figures["cr2_se"], figures["baselines"]
     if error is not None:
-        yield f"Standard error {error * 100:.2f} points, clustered by {figures['clusters']:,} groups."
+        yield f"Standard error {error * 100:.2f} points, clustered by {figures['clusters']:,} groups (CR2)."
     elif figures["clusters"] == 1:
         yield "All rows are of one group; the intervals take them as independent."
     chance = "not defined" if guess["chance"] is None else f"{guess['chance']:.2%}"
     majority = "not defined" if guess["majority"] is None else f"{guess['majority']:.2%}"
-    yield f"Chance {chance}; the best constant answer{_tasks(scored)} {majority}."
+    yield f"Chance {chance}; always one answer, or one option place{_tasks(scored)}, at best {majority}."
     official, strict = scored.totals
     reasons = Counter(outcome.parsed.problem for outcome in scored.outcomes if outcome.parsed.problem)
     unread = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if reason not in UNGIVEN)
@@ -252,7 +252,8 @@ def _words(scored: Scored) -> Iterator[str]:
     if official.n < strict.n:
         without = strict.n - official.n
         yield f"{without:,} of {strict.n:,} questions have no prediction: only the strict total counts them."
-    yield from outcomes.beside(scored.work)
+    benchmark, known = scored.work.benchmark, {**scored.work.identity, "version": "said above"}
+    yield from benchmark.caveats(strict.n, known)
     for table in scored.strict:
         if not any(line.n for line in table.lines):
             yield f"No question has a `{table.breakdown.tag}`: is this the gold file of {scored.work.benchmark.title}?"
@@ -263,8 +264,8 @@ def _words(scored: Scored) -> Iterator[str]:
 
 
 def _tasks(scored: Scored) -> str:
-    """What the constant answer is the best for, where it is not one for all questions."""
-    return " of each task" if len({outcome.tags.get("task") for outcome in scored.outcomes}) > 1 else ""
+    """For what the constant guess is chosen, where it is not one for all questions."""
+    return " in each task" if len({outcome.tags.get("task") for outcome in scored.outcomes}) > 1 else ""
 
 
 def _flips(parity: Parity) -> Iterator[str]:

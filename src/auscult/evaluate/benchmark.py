@@ -8,7 +8,7 @@ file is known by its sha256, and one that is not says so in every result.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -103,6 +103,14 @@ class Benchmark(ABC):
         """`identity`, of a gold file in memory."""
         version = cls.versions.get(file.sha256)
         return {"title": cls.title, "version": version, "gold": str(file.path), "gold_sha256": file.sha256}
+
+    @classmethod
+    def caveats(cls, questions: int, identity: Mapping[str, Any]) -> Iterator[str]:
+        """What keeps a score on a gold file with so many questions from being the benchmark's own, in sentences."""
+        if cls.size not in (None, questions):
+            yield f"The gold has {questions:,} questions of {cls.size:,}: this is no score of the whole benchmark."
+        if cls.versions and identity["version"] is None:
+            yield f"The gold is a file that is not known (sha256 {(identity['gold_sha256'] or '')[:12]})."
 
     def samples(self) -> list[Sample]:
         """All questions of the gold file. Raises DataError for what cannot be used."""

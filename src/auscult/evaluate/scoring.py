@@ -24,6 +24,7 @@ from auscult.evaluate.benchmark import Benchmark, Breakdown, did_you_mean, find
 from auscult.evaluate.predictions import UNGIVEN, Predictions, Problem
 from auscult.evaluate.records import Records
 from auscult.evaluate.results import Evaluation
+from auscult.evaluate.statistics import cr2_se
 from auscult.evaluate.verdict import Verdict
 
 Scorer = Callable[[str, Sample], Verdict]
@@ -122,6 +123,7 @@ class Scored:
         unparsed = sum(count for reason, count in figures["unparsed"].items() if reason not in UNGIVEN)
         return {
             **figures,
+            "cr2_se": cr2_se([one.correct for one in self.outcomes], [one.group for one in self.outcomes]),
             **self.work.to_dict(self.work.benchmark.official),
             "official": {"total": official.to_dict(), **told(self.official)},
             "strict": {"total": strict.to_dict(), **told(self.strict)},
@@ -195,6 +197,9 @@ def work(
     ):
         raise ConfigError(f"--key {key}: in {path} that is the gold, not what was predicted; name the predictions' key")
     samples = tuple(chosen.samples_of(gold_file, judged=judged))
+    if hasattr(chosen, "report"):  # what somebody else's prompt showed of it, their predictions do not say
+        untold = ({key: value for key, value in one.tags.items() if key != "report"} for one in samples)
+        samples = tuple(replace(one, tags=tags) for one, tags in zip(samples, untold, strict=True))
     secret = [sample.id for sample in samples if not sample.answers and not judged]
     if secret:
         raise DataError(

@@ -147,6 +147,21 @@ def clustered_se(values: ArrayLike, clusters: Sequence[Hashable]) -> float:
     return float(np.sqrt((residuals**2).sum()) / len(scores))
 
 
+def cr2_se(values: ArrayLike, clusters: Sequence[Hashable]) -> float | None:
+    """The cluster-robust standard error of the mean of `values` [N] that `clustered_wilson` reckons with.
+
+    As `clustered_se`, with the square of each cluster divided by 1 - its share of the rows (CR2: Bell & McCaffrey,
+    Survey Methodology 28, 2002), which few or unequal clusters need. None where it cannot be known: all values equal,
+    or one cluster. Raises ValueError for unequal lengths or no values.
+    """
+    scores, index, count = _clustered(values, clusters)
+    if count == 1:
+        return None
+    sums, sizes = np.bincount(index, weights=scores - scores.mean()), np.bincount(index)
+    error = float(np.sqrt((sums**2 / (1 - sizes / len(scores))).sum())) / len(scores)
+    return error if error > 1e-9 else None
+
+
 def paired_bootstrap(
     before: ArrayLike,
     after: ArrayLike,

@@ -7,8 +7,10 @@ evaluation read it; what is written is the text of the option that was meant.
             `result.jsonl`, a line {"id", "thinking_prediction", "answer_prediction"} for each question. The thinking is
             neither empty nor as long as 10,000 characters, and the answer is one of the choices
     mmau    github.com/Sakshi113/MMAU: the questions as published, each with the answer under `model_output` (which the
-            official script reads) and under `model_prediction` (which its README names). A reply that names no option
-            is sent as it is, for the official rule to judge, and counted
+            official script reads) and under `model_prediction` (which its README names). A reply that names an option
+            is replaced by its text, which the official rule calls right more often than what was said ("The answer is
+            X." is wrong to it), and counted; one that names none is sent as it is, and counted. `verbatim` sends all
+            as they are
 
 Both want every question once and no other, as the gold file asks it. Whatever is wrong is listed with its file and
 line, not only the first.
@@ -67,8 +69,12 @@ class Submission:
     """The file; None when there is a fault. The same predictions give the same bytes."""
     rows: int
     """Questions."""
+    replaced: int
+    """Replies that were replaced by the text of the option they name."""
     unread: int
     """Replies that name no option and are sent as they are."""
+    lacks: str | None
+    """What to say of a gold file that is no whole set of the benchmark's questions; None of one that is."""
     faults: tuple[Fault, ...]
     """All that is wrong: unreadable lines, then rows in the order of the file, then questions without a row."""
 
@@ -93,8 +99,9 @@ class _Row:
     """The thinking: text, unless the file has something else there."""
 
 
-def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -> Submission:
+def submission(name: str, path: Path, gold: Path | None = None, key: str = "", *, verbatim: bool = False) -> Submission:
     """The file to send for the predictions in `path`; `key` names the key of their texts, by default the usual ones.
+    With `verbatim` they are sent word for word, which only mmau takes.
 
     Without `gold` the predictions must carry the questions, all of them. Raises ConfigError for a benchmark whose form
     is not known, DataError for files that cannot be read, questions that are not a whole set, or rows that contradict
@@ -102,6 +109,10 @@ def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -
     """
     if name not in SIZES:
         raise ConfigError(f"nothing is known of how {name!r} wants its predictions; there are {', '.join(SIZES)}")
+    if verbatim and name != "mmau":
+        raise ConfigError(
+            f"{name} takes the texts of options only, so its replies cannot be sent verbatim; leave it out"
+        )
     file = records.read(path)
     asked = records.read(gold) if gold else file
     chosen = find(name)(gold=str(gold or path))
@@ -120,8 +131,22 @@ def submission(name: str, path: Path, gold: Path | None = None, key: str = "") -
     faults += [Fault(row.where, row.sample.id, what) for row in rows for what in (*_stale(row), *_wrong(name, row))]
     order = {record.where: record.number for record in file.rows}
     faults = (*_unreadable(file), *sorted(faults, key=lambda fault: order[fault.where]), *_missing(found, samples))
-    data = None if faults else {"mmar": _mmar, "mmau": _mmau}[name](rows)
-    return Submission(name, data, len(samples), sum(row.parsed.answer is None for row in rows), faults)
+    sent = [row.text if verbatim or row.parsed.answer is None else row.parsed.answer for row in rows]
+    data = None if faults else {"mmar": _mmar, "mmau": _mmau}[name](rows, sent)
+    return Submission(
+        name,
+        data,
+        len(samples),
+        sum(row.text != text for row, text in zip(rows, sent, strict=True)),
+        sum(row.parsed.answer is None for row in rows),
+        None if count in SIZES[name] else _lacks(name, count, asked.path),
+        faults,
+    )
+
+
+def _lacks(name: str, count: int, gold: Path) -> str:
+    sizes = " or ".join(f"{size:,}" for size in SIZES[name])
+    return f"{gold} has {count:,} questions, {name} has {sizes}: this is no whole submission"
 
 
 def _once(file: Records, chosen: Benchmark) -> tuple[Records, list[Fault]]:
@@ -203,9 +228,12 @@ def _wrong(name: str, row: _Row) -> Iterator[str]:
         yield f"the thinking has {len(thought):,} characters; fewer than {LONGEST:,} may be sent"
 
 
-def _mmar(rows: Sequence[_Row]) -> bytes:
+def _mmar(rows: Sequence[_Row], sent: Sequence[str]) -> bytes:
     """The zip, without times and without compression, whose bytes would depend on the library's version."""
-    lines = [{"id": row.sample.id, THOUGHT: row.thought, "answer_prediction": row.parsed.answer} for row in rows]
+    lines = [
+        {"id": row.sample.id, THOUGHT: row.thought, "answer_prediction": answer}
+        for row, answer in zip(rows, sent, strict=True)
+    ]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -213,10 +241,9 @@ def _mmar(rows: Sequence[_Row]) -> bytes:
     return packed.getvalue()
 
 
-def _mmau(rows: Sequence[_Row]) -> bytes:
+def _mmau(rows: Sequence[_Row], sent: Sequence[str]) -> bytes:
     """The questions as published, with the answer under both keys."""
-    told = [row.text if row.parsed.answer is None else row.parsed.answer for row in rows]
     full = [
-        {**row.gold, "model_output": answer, "model_prediction": answer} for row, answer in zip(rows, told, strict=True)
+        {**row.gold, "model_output": answer, "model_prediction": answer} for row, answer in zip(rows, sent, strict=True)
     ]
     return (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode()
