@@ -213,6 +213,8 @@ def _wrong_audio(name: str, share: Share, y: int, scale: Scale) -> Markup:
     """A baseline that the model was asked for: hollow, with its name beside its interval."""
     low, high = share.interval or (0.0, 1.0)
     place = (100 * high, y + 4, "start", 9) if high < 0.6 else (100 * low, y + 4, "end", -9)
+    if high >= 0.6 and low < 0.3:  # no room on either side: upon the bar, which the letters' rim parts
+        place = (100 * high, y + 4, "end", -9)
     return _dot(share, "hollow", y=y, radius=3.5) + _text("note", _named(name, share, scale), *place)
 
 
