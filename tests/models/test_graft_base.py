@@ -307,6 +307,15 @@ def test_a_merged_graft_stands_alone(made, tmp_path, moved):
     assert again[1] == pytest.approx(expected[1], abs=1e-4)
 
 
+def test_the_auto_classes_find_base_and_adapter(made, tmp_path, moved):
+    listener = moved(started(tmp_path / "start", options(made, "gemma3")))
+    listener.save(tmp_path / "adapted")
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "adapted")
+    weights = dict(opened.named_parameters())
+    assert all(torch.equal(p, weights[name]) for name, p in listener.model.named_parameters())
+    assert any("lora_" in name for name in weights)
+
+
 @pytest.mark.parametrize("language", ["freeze", "train", "adapt"])
 def test_adapted_ears_are_saved_with_the_weights_beneath(made, tmp_path, moved, language):
     chosen = options(made, audio="adapt", language=language, projector_kind="qformer")

@@ -209,12 +209,15 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return super().from_pretrained(path, *arguments, **how)
         config.base = base or located(config.base, path)
         how.pop("config", None)
+        adapter = (how.pop("adapter_kwargs", None) or {}).get("_adapter_model_path")  # the auto classes found one
         text = opened(config.base, str(path), **how)
         model = cls(config, _checked(text, config, path))
         found = model.load_state_dict(load_file(str(cached_file(path, WEIGHTS))), strict=False)
         if lost := [*found.unexpected_keys, *(name for name in found.missing_keys if name.startswith(EARS))]:
             raise ConfigError(f"{path}: {WEIGHTS} does not fit its config.json ({lost[0]}); copy the folder again")
         model.adopt(text, config.base)
+        if adapter is not None:
+            model.load_adapter(adapter)
         return model.eval()
 
     def adopt(self, text: PreTrainedModel, base: str | None) -> None:
