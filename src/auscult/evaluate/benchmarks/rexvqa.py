@@ -41,7 +41,6 @@ class Benchmark(benchmark.Benchmark):
         Breakdown("Task-wise", "task"),
         Breakdown("Category-wise", "category"),
         Breakdown("View-wise", "view"),
-        Breakdown("Report shown", "report"),
     )
 
     def sample(self, row: Mapping[str, Any], where: str, name: str) -> Sample:
