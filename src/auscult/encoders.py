@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auscult.core.config import to_dict
-from auscult.core.errors import DataError
+from auscult.core.errors import ConfigError, DataError
 from auscult.core.runs import atomic_folder, write_json
 from auscult.core.seeds import derive
 from auscult.core.types import Audio
@@ -48,6 +48,7 @@ from auscult.recipe import Pretraining
 from auscult.report.page import write_page
 from auscult.session import Say, Tell, clock, device
 from auscult.train import masked, probing, reconstructions
+from auscult.train.frame_probe import Exam, brief, divide, probe_frames
 from auscult.train.processes import join, leave
 
 FOLD = re.compile(r"(\d+)-.+")
@@ -74,7 +75,7 @@ def pretrained(
     """`run`, for one that goes on to something else."""
     where, who = device(recipe.device), join()
     recordings = _recordings(recipe)
-    clips = None if recipe.probe is None else labelled(Path(recipe.probe), recipe.ignore)
+    asked = _asked(recipe, recordings is None)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if opened.finished:
             say(f"{out} is finished, and these are its figures; --overwrite would begin again")
@@ -91,14 +92,20 @@ def pretrained(
                 options=recipe.pretrain,
                 seed=recipe.seed,
                 device=where,
+                probe=_meanwhile(asked, recipe, where) if asked and recipe.pretrain.probe_every else None,
                 processes=who,
             )
             if not who.first((out / "encoder").exists):
                 model = masked.train(stage, lambda step, steps, row: tell("pretrain", step, steps, row))
                 who.first(partial(save, model, out / "encoder"))
             if who.rank == 0:
-                if clips is not None:
-                    write_json(out / "results_probe.json", probe(out / "encoder", clips, recipe.seed, where, tell))
+                if isinstance(asked, Exam):
+                    found = probe_frames(
+                        MaskedAutoencoder.from_pretrained(out / "encoder"), asked, recipe.seed, where, tell
+                    )
+                    write_json(out / "results_probe.json", {"encoder": str(out / "encoder"), **found})
+                elif asked is not None:
+                    write_json(out / "results_probe.json", probe(out / "encoder", asked, recipe.seed, where, tell))
                 reconstructions.write(
                     out / "reconstructions.npz", out / "encoder", frames, recipe.pretrain, recipe.seed, where
                 )
@@ -109,6 +116,48 @@ def pretrained(
         return {}
     found = json.loads((out / "results_probe.json").read_text()) if recipe.probe is not None else None
     return {"run": str(out), "encoder": str(out / "encoder"), "probe": found}
+
+
+def _asked(recipe: Pretraining, frames: bool) -> Labelled | Exam | None:
+    """What the encoder, which hears `frames` or log-mel, is probed on: class folders, or a frame set with labels. All
+    that cannot be asked is refused before it trains: DataError and MediaError, and ConfigError where it is to be probed
+    meanwhile, on nothing."""
+    if recipe.probe is None:
+        if recipe.pretrain.probe_every:
+            raise ConfigError(
+                f"pretrain.probe_every is {recipe.pretrain.probe_every}, and nothing says what to probe on; name it "
+                "(--probe), or set 0"
+            )
+        return None
+    if (Path(recipe.probe) / "about.json").is_file():
+        exam = divide(FrameSet.open(recipe.probe), None, recipe.seed)
+        exam.refuse_unheard(FrameSet.open(recipe.data[0]).about.features if frames else recipe.mels)
+        return exam
+    if frames:
+        raise DataError(
+            f"{recipe.probe}: holds recordings, and an encoder of frames hears none; probe it on frames with labels"
+        )
+    return labelled(Path(recipe.probe), recipe.ignore)
+
+
+def _meanwhile(
+    asked: Labelled | Exam, recipe: Pretraining, where: torch.device
+) -> Callable[[MaskedAutoencoder], Mapping[str, float]]:
+    """What is logged of what an encoder knows while it trains: mAP of labels, or the accuracy of classes."""
+    if isinstance(asked, Exam):
+        return lambda model: brief(model, asked, where)
+    heard = cache(lambda: [log_mel(decode(Audio(str(clip.path)), RATE), recipe.mels)[None] for clip in asked.clips])
+
+    def accuracies(model: MaskedAutoencoder) -> Mapping[str, float]:
+        with torch.no_grad():
+            tokens = [
+                model.encoder.hear(rows.to(where), torch.tensor([rows.shape[1]], device=where)) for rows in heard()
+            ]
+        vectors = torch.stack([found[0].mean(0) for found, _ in tokens]).double().cpu()
+        told = _scores(asked, {"now": [vectors]})
+        return {f"probe/{name}": told[name]["now"]["accuracy"] for name in PROBES}
+
+    return accuracies
 
 
 def save(model: MaskedAutoencoder, path: Path) -> None:

@@ -32,7 +32,7 @@ class Unlabelled:
     shape: Shape = field(default_factory=Shape)
     """Of the autoencoder."""
     probe: str | None = None
-    """Folder of class folders on which the encoder is probed at the end; null probes nothing."""
+    """What the encoder is probed on: a folder of class folders, or a frame set with labels; null probes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

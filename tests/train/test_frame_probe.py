@@ -1,10 +1,12 @@
 """The probe of a frame set's labels, on written TFRecords whose labels can, or cannot, be heard."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from auscult.cli import main
@@ -180,3 +182,69 @@ def test_from_the_command_line(tmp_path: Path, model: MaskedAutoencoder, capsys:
     assert "The mean frame" in said
     assert main([*words[:2], str(tmp_path), "--test", str(tmp_path / "b/sets/eval")]) == 2
     assert "--test goes with a frame set" in capsys.readouterr().err
+
+
+SMALL = shlex.split(
+    "--shape.width 16 --shape.layers 1 --shape.heads 2 --shape.decoder_width 8 --shape.decoder_layers 1 "
+    "--shape.decoder_heads 2 --pretrain.epochs 4 --pretrain.log_every 1 --device cpu"
+)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    with writing(tmp_path / "set", About(16, 1.0, "uint8", labels=("a", "b"))) as writer:
+        for number in range(40):
+            rows = rng(number).integers(0, 99, (10, 16)).astype(np.uint8) + 100 * (number % 2)
+            writer.add(f"v{number}", rows.astype(np.uint8), labels=[number % 2])
+    return tmp_path / "set"
+
+
+def logged(run: Path) -> list[float]:
+    """After which epochs it was probed, each time by both."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    found = [row for row in rows if "probe/knn" in row]
+    assert all(row["probe/linear"] > 0.6 for row in found)
+    return [row["epoch"] for row in found]
+
+
+def test_while_it_trains_labels_are_asked(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["pretrain", str(frames), "--probe", str(frames), *SMALL, "--pretrain.probe_every", "2"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert "Learnt on 32 clips, asked about 8" in " ".join(capsys.readouterr().out.split())
+    assert logged(tmp_path / "run") == [2.0, 4.0]
+    assert json.loads((tmp_path / "run/results_probe.json").read_text())["linear"]["pretrained"]["map"] > 0.9
+    assert "What it knows meanwhile" in (tmp_path / "run/report.html").read_text()
+    plain = [*words[:-2], "--out", str(tmp_path / "plain")]
+    assert main(plain) == 0
+    weights = [(tmp_path / run / "encoder/model.safetensors").read_bytes() for run in ("run", "plain")]
+    assert weights[0] == weights[1]  # asking teaches nothing
+    assert logged(tmp_path / "plain") == []
+
+
+def test_while_it_trains_classes_are_asked(tmp_path: Path):
+    for label in ("tone", "noise"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for take in range(10):
+            wave = rng(take, label).normal(0, 0.1, 8000)
+            wave = np.sin(np.arange(8000) * (0.1 + take / 50)) / 3 if label == "tone" else wave
+            soundfile.write(tmp_path / "sounds" / label / f"{label}{take}.wav", wave, 16_000)
+    words = ["pretrain", str(tmp_path / "sounds"), "--probe", str(tmp_path / "sounds"), "--out", str(tmp_path / "run")]
+    assert main([*words, *SMALL, "--pretrain.probe_every", "4"]) == 0
+    assert logged(tmp_path / "run") == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{set}", "--pretrain.probe_every", "1"], "pretrain.probe_every is 1, and nothing says what to probe on"),
+        (["{set}", "--probe", "{sounds}"], "an encoder of frames hears none; probe it on frames with labels"),
+        (["{sounds}", "--probe", "{set}"], "frames of 16 features, and the encoder hears 80"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_it_trains(frames: Path, tmp_path: Path, capsys, words, said):
+    (tmp_path / "sounds/a").mkdir(parents=True)
+    soundfile.write(tmp_path / "sounds/a/one.wav", rng(0).normal(0, 0.1, 8000), 16_000)
+    places = {"set": str(frames), "sounds": str(tmp_path / "sounds")}
+    assert main(["pretrain", *(word.format(**places) for word in words), "--out", str(tmp_path / "run"), *SMALL]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -37,7 +37,11 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.recipe import Pretraining
 
     parser = Parser(command, "DATA [DATA ...] [--probe DIR] [--out DIR] [--json] [--overwrite] [--key value ...]")
-    parser.add_argument("--probe", metavar="DIR", help="class folders to probe the encoder on (default: none)")
+    parser.add_argument(
+        "--probe",
+        metavar="DIR",
+        help="what to probe the encoder on: class folders, or a frame set with labels (default: nothing)",
+    )
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/pretrain)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
@@ -90,6 +94,9 @@ def _before(data: list[str]) -> dict[str, Any]:
 
 def show(found: Mapping[str, Any]) -> None:
     """What an encoder knows, as a table."""
+    if found.get("metric") == "mAP":
+        _show_labels(found)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -117,3 +124,31 @@ def show(found: Mapping[str, Any]) -> None:
 def _share(told: Mapping[str, Any]) -> str:
     low, high = told["interval"]
     return f"{told['accuracy']:.1%} ({low * 100:.1f} to {high * 100:.1f})"
+
+
+def _show_labels(found: Mapping[str, Any]) -> None:
+    """What an encoder knows of the labels of a frame set, as a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("mAP", "linear", "nearest neighbours", box=box.SIMPLE_HEAD, pad_edge=False)
+    names = {"pretrained": "This encoder", "random": "Random ones of its shape", "features": "The mean frame"}
+    for source, title in names.items():
+        rows = [found[probe][source] for probe in ("linear", "knn")]
+        table.add_row(title, *(f"{row['map']:.4f}{_reach(row['interval'], '.4f')}" for row in rows))
+    console = Console(width=120)
+    console.print(table)
+    over, clips, labels = found["linear"]["over_random"], found["clips"], found["labels"]
+    left = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found["left_out"].items() if count)
+    console.print(
+        f"Learnt on {clips['learnt']:,} clips, asked about {clips['asked']:,} ({found['asked_on']}), {labels['asked']} "
+        f"of {labels['all']} labels occurring there{f'; left out: {left}' if left else ''}. "
+        f"Chance {found['chance']:.4f}. "
+        f"Pretraining taught a linear layer {over['difference']:+.4f}{_reach(over['interval'], '+.4f')}.",
+        soft_wrap=True,
+    )
+
+
+def _reach(interval: tuple[float, float] | None, digits: str) -> str:
+    return "" if interval is None else f" ({interval[0]:{digits}} to {interval[1]:{digits}})"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from auscult.commands.arguments import Parser
 from auscult.commands.output import quiet
+from auscult.commands.pretrain import show
 from auscult.core.errors import ConfigError
 
 
@@ -51,11 +51,7 @@ def run(command: str, arguments: list[str]) -> int:
         write_json(known.out, found)
     if known.json:
         print(json.dumps(found))
-    elif frames:
-        show_labels(found)
     else:
-        from auscult.commands.pretrain import show
-
         show(found)
     return 0
 
@@ -83,31 +79,3 @@ def _frames(known: Namespace) -> dict[str, Any]:
         exam = divide(FrameSet.open(known.data), test, known.seed)
         model = MaskedAutoencoder.from_pretrained(known.encoder)
         return {"encoder": known.encoder, **probe_frames(model, exam, known.seed, where, tell)}
-
-
-def show_labels(found: Mapping[str, Any]) -> None:
-    """What an encoder knows of the labels of a frame set, as a table."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("mAP", "linear", "nearest neighbours", box=box.SIMPLE_HEAD, pad_edge=False)
-    names = {"pretrained": "This encoder", "random": "Random ones of its shape", "features": "The mean frame"}
-    for source, title in names.items():
-        rows = [found[probe][source] for probe in ("linear", "knn")]
-        table.add_row(title, *(f"{row['map']:.4f}{_reach(row['interval'], '.4f')}" for row in rows))
-    console = Console(width=120)
-    console.print(table)
-    over, clips, labels = found["linear"]["over_random"], found["clips"], found["labels"]
-    left = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found["left_out"].items() if count)
-    console.print(
-        f"Learnt on {clips['learnt']:,} clips, asked about {clips['asked']:,} ({found['asked_on']}), {labels['asked']} "
-        f"of {labels['all']} labels occurring there{f'; left out: {left}' if left else ''}. "
-        f"Chance {found['chance']:.4f}. "
-        f"Pretraining taught a linear layer {over['difference']:+.4f}{_reach(over['interval'], '+.4f')}.",
-        soft_wrap=True,
-    )
-
-
-def _reach(interval: tuple[float, float] | None, digits: str) -> str:
-    return "" if interval is None else f" ({interval[0]:{digits}} to {interval[1]:{digits}})"

@@ -83,6 +83,15 @@ class Exam:
     left_out: Mapping[str, int]
     """Clips that are in neither, by reason."""
 
+    def refuse_unheard(self, features: int) -> None:
+        """Raises DataError where an encoder of frames of so many features cannot hear these."""
+        for frames in (self.train.frames, self.test.frames):
+            if frames.about.features != features:
+                raise DataError(
+                    f"{frames.path}: frames of {frames.about.features} features, and the encoder hears {features}; "
+                    "give frames like those that it is pretrained on"
+                )
+
 
 def divide(train: FrameSet, test: FrameSet | None, seed: int) -> Exam:
     """What is learnt on `train` and asked on `test`, or both on `train`, divided by recording.
@@ -133,6 +142,7 @@ def _labels(train: FrameSet, test: FrameSet) -> int:
 def probe_frames(model: MaskedAutoencoder, exam: Exam, seed: int, device: torch.device, tell: Tell) -> dict[str, Any]:
     """mAP with intervals of what the encoder, random ones of its shape and the mean frame know, and the paired
     differences. Raises DataError where the frames are not what the encoder hears."""
+    exam.refuse_unheard(model.config.features)
     strangers = [probing.untrained(model, derive(seed, "probe", "random", number)) for number in range(RANDOM)]
     encoders = {"pretrained": model.encoder} | {f"random {at}": encoder for at, encoder in enumerate(strangers)}
     encoders = {name: encoder.to(device).eval() for name, encoder in encoders.items()}
@@ -224,11 +234,6 @@ def _vectors(
 ) -> dict[str, Tensor]:
     """Vectors [C, D] of the clips by encoder, and as `features` their mean frames [C, F], on the device."""
     first = next(iter(encoders.values()))
-    if side.frames.about.features != first.config.features:
-        raise DataError(
-            f"{side.frames.path}: frames of {side.frames.about.features} features, and the encoder hears "
-            f"{first.config.features}; give frames like those that it was pretrained on"
-        )
     found = {
         name: torch.zeros(len(side.clips), encoder.config.width, device=device) for name, encoder in encoders.items()
     }
