@@ -228,3 +228,62 @@ def test_a_terminal_without_accents_is_no_traceback(
     assert "Ger\\u00e4usch" in said
     if flags:
         assert json.loads(said)["official"]["task"]["Geräusch"]["n"] == 1
+
+
+GOLD = [{"id": str(number), **ROW} for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ([{"ID": "0", "model_output": "dog"}], "no row has an `id`: its rows have ID, model_output; write the id"),
+        ([{"doc_id": 0, "resps": [["x"]]}], "no row has an `id`: its rows have doc_id, resps"),
+        ([{"id": "0", "model_output": ["dog"]}], "what they predict is no text (P:1); write each prediction as one"),
+        ([{"id": "0", "model_output": 3}], "what they predict is no text (P:1)"),
+        ([{"id": "0", "resps": [["x"]]}], "what they predict is no text (P:1)"),
+        ([{"id": "1 ", "model_output": "dog"}], "its ids are spelt otherwise, '1 ' where the gold has '1'"),
+        ([{"id": "x", "model_output": "dog"}], "its ids are like 'x', theirs like '0', '1', '2'"),
+        ('{"0": "dog", "1": "dog"}', 'an object of texts; write a row for each id, {"id": "0", "model_output": "..."}'),
+        ('{\n"0": "dog",\n"1": "dog"}', "an object of texts; write a row for each id"),
+        ('{"results": [{"id": "0", "model_output": "dog"}]}', "its rows stand under `results`; write that list alone"),
+        (
+            '{"id": "0", "model_output": "dog"}\n{"id": "1", "model_ou',
+            "P:2: the last line is cut off, and who knows what else; copy or write it again",
+        ),
+    ],
+)
+def test_predictions_of_another_shape_say_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: Any, said: str
+):
+    gold, given = tmp_path / "gold.json", tmp_path / "P"
+    gold.write_text(json.dumps(GOLD))
+    given.write_text(text if isinstance(text, str) else "\n".join(map(json.dumps, text)))
+    code, out, quiet = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert said in quiet.replace(f"{tmp_path}/P", "P")
+
+
+def test_a_line_that_is_torn_in_the_middle_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    gold, given = tmp_path / "gold.json", tmp_path / "p.jsonl"
+    gold.write_text(json.dumps(GOLD))
+    given.write_text('{"id": "0", "model_ou\n{"id": "1", "model_output": "dog"}')
+    code, out, _ = score(capsys, "mmau", given, "--gold", gold, "--out", tmp_path / "out", "--json")
+    assert (code, json.loads(out)["problems"]) == (0, {"torn": 1, "missing": 3})
+
+
+def test_a_folder_is_answered_with_the_predictions_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "gold.json").write_text(json.dumps(GOLD))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "predictions_baseline.jsonl").write_text("")
+    code, _, quiet = score(capsys, "mmau", tmp_path / "run", "--gold", tmp_path / "gold.json")
+    assert code == 2
+    assert f"a folder; name the file of predictions in it ({tmp_path}/run/predictions_baseline.jsonl)" in quiet
+
+
+def test_answers_that_nobody_else_keeps_are_to_be_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    gold, given = tmp_path / "gold.jsonl", tmp_path / "p.jsonl"
+    gold.write_text(json.dumps({"id": "1", "audio": "a.wav", "question": "Which?"}))
+    given.write_text('{"id": "1", "model_output": "dog"}')
+    code, _, quiet = score(capsys, "jsonl", given, "--gold", gold)
+    assert code == 2
+    assert quiet.rstrip().endswith("1 of 1 questions have no answer, the first '1'; add the answers")

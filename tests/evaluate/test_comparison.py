@@ -395,7 +395,8 @@ def test_predictions_are_compared_with_all_that_score_says_of_them(tmp_path: Pat
     gold.write_text(json.dumps([*rows, rows[3]]))
     lines = [json.dumps({**row, "model_output": "a"}) for row in rows[:9]]
     lines[0] = json.dumps({**rows[0], "question": "Another?", "model_output": "a"})
-    given.write_text("\n".join([*lines, lines[1], json.dumps({"id": "77", "model_output": "a"}), '{"id": "9", "mod']))
+    torn = '{"id": "9", "mod'
+    given.write_text("\n".join([*lines, lines[1], json.dumps({"id": "77", "model_output": "a"}), torn, ""]))
     other = "Rows that carry another question or answer than the gold file, so made for another version of it"
     twice = "Rows of the gold file whose question has occurred before, word for word: it counts once"
     expected = [

@@ -259,7 +259,7 @@ def test_a_torn_row_of_questions_is_never_lost(tmp_path: Path):
 def test_a_gold_file_of_another_benchmark_is_refused_by_its_name(testdata: Path, gold: Path, tmp_path: Path):
     (tmp_path / "p.json").write_text('[{"id": "1", "model_output": "dog"}]')
     for name, title in (("mmar", "MMAR"), ("vqarad", "VQA-RAD"), ("jsonl", "your own samples")):
-        expected = rf"mmau-test-mini\.json: the gold file of MMAU test-mini \(v05.*no questions of {title}"
+        expected = rf"mmau-test-mini\.json: the gold file of MMAU test-mini \(v05.*is {title}; name the benchmark mmau"
         with pytest.raises(DataError, match=expected):
             scoring.work(name, tmp_path / "p.json", gold)
 

@@ -37,7 +37,7 @@ def load_json(text: str, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         problem = str(error)
         if isinstance(error, json.JSONDecodeError) and "\n" not in text:  # `where` names the line already
-            problem = f"{error.msg} at column {error.colno}"
+            problem = f"{error.msg.removesuffix(' at')} at column {error.colno}"
         raise DataError(f"{where}: no valid JSON ({problem}); correct it") from error
     return value
 

@@ -172,12 +172,13 @@ def find(name: str) -> type[Benchmark]:
 
 def _refuse_foreign(kind: type[Benchmark], file: Records) -> None:
     """Raises DataError for a file that another benchmark knows as its own."""
-    others = () if file.sha256 in kind.versions else map(find, PLUGIN.names())
-    if owner := next((other for other in others if file.sha256 in other.versions), None):
-        raise DataError(
-            f"{file.path}: the gold file of {owner.title} ({owner.versions[file.sha256]}), which holds no questions of "
-            f"{kind.title}; name the benchmark that it belongs to, or the other's file ({kind.source})"
-        )
+    for name in () if file.sha256 in kind.versions else PLUGIN.names():
+        owner = find(name)
+        if file.sha256 in owner.versions:
+            raise DataError(
+                f"{file.path}: the gold file of {owner.title} ({owner.versions[file.sha256]}), and the benchmark named "
+                f"is {kind.title}; name the benchmark {name}, or another file"
+            )
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:

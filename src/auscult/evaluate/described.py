@@ -180,7 +180,7 @@ def holds_captions(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             row = json.loads(file.readline())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(row, dict) and HEADLINE in row and "correct" not in row and "resps" in row
 

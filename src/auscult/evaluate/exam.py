@@ -94,7 +94,9 @@ class Exam:
         if (self.model is None) == (self.server is None):
             raise ValueError("name who answers, a model or a server: --model DIR or --server URL, one of them")
         if self.votes > 1 and self.evaluate.temperature == 0:
-            raise ValueError(f"votes is {self.votes}, all alike at temperature 0; set evaluate.temperature, e.g. 0.7")
+            raise ValueError(
+                f"votes (--samples) is {self.votes}, all alike at temperature 0; set evaluate.temperature, e.g. 0.7"
+            )
         if len(set(self.prompts)) < len(self.prompts):
             raise ValueError(f"prompts {list(self.prompts)} name one twice; keep it once")
         if not 0 <= self.max_failed < 1:

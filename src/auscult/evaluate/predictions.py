@@ -163,6 +163,8 @@ def _reply(row: Mapping[str, Any], key: str, where: str) -> Any:
 
 
 def _keyless(file: Records, key: str) -> str:
+    if len(file.rows) == 1 and not file.broken and (wrapped := _wrapped(file.rows[0].row)):
+        return f"{file.path}: {wrapped}"
     there = list(dict.fromkeys(name for record in file.rows for name in record.row))
     if not key:
         return f"{file.path}: no row has {', '.join(KEYS)}; name the key of the predictions with --key ({there[:12]})"
@@ -170,3 +172,14 @@ def _keyless(file: Records, key: str) -> str:
     near = get_close_matches(key, there, n=1)
     hint = f"did you mean --key {near[0]}?" if near else f"its rows have {', '.join(there[:12])}; name one of them"
     return f"{file.path}: no row has the key `{key}`; {hint}"
+
+
+def _wrapped(row: Mapping[str, Any]) -> str | None:
+    """What to do with an object that is no row: a list of rows under a key, or a text for each id."""
+    for key, value in row.items():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            return f"its rows stand under `{key}`; write that list alone"
+    if len(row) > 1 and "id" not in row and all(isinstance(value, str) for value in row.values()):
+        first = next(iter(row))
+        return f'an object of texts; write a row for each id, {{"id": "{first}", "model_output": "..."}}'
+    return None

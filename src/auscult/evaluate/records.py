@@ -68,21 +68,29 @@ class Records:
     """The rows in order."""
     broken: tuple[Broken, ...]
     """What could not be read."""
+    cut: Broken | None = None
+    """The last of these where it is a last line without its end, as a copy that was broken off has it."""
 
 
 def read(path: Path) -> Records:
     """All rows of a file. Raises DataError when it cannot be read at all, or holds no row."""
+    if path.is_dir():
+        inside = ", ".join(sorted(str(file) for file in path.glob("predictions_*.jsonl"))) or "holds none of ours"
+        raise DataError(f"{path}: a folder; name the file of predictions in it ({inside})")
     try:
         data = path.read_bytes()
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror}); check the path") from problem
-    found = list(_rows(_text(data, path), str(path)))
+    text = _text(data, path)
+    found = list(_rows(text, str(path)))
     records = tuple(record for record in found if isinstance(record, Record))
     broken = tuple(record for record in found if isinstance(record, Broken))
     if not records:
         why = f" ({broken[0].where}: {broken[0].why})" if broken else ""
         raise DataError(f"{path}: no row that can be read{why}; write a JSON list, or one JSON object a line")
-    return Records(path, hashlib.sha256(data).hexdigest(), records, broken)
+    last = found[-1]
+    cut = last if isinstance(last, Broken) and not text.startswith("[") and not text.endswith("\n") else None
+    return Records(path, hashlib.sha256(data).hexdigest(), records, broken, cut)
 
 
 def _text(data: bytes, path: Path) -> str:
@@ -117,6 +125,8 @@ def _rows(text: str, path: str) -> Iterator[Record | Broken]:
     elif isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
         for number, (name, value) in enumerate(whole.items()):
             yield Record(f"{path}[{name!r}]", number, {"id": name, **value})
+    elif isinstance(whole, dict) and "\n" in text.strip():  # one row, or rows in a way that is none of ours
+        yield Record(path, 0, whole)
     else:
         number = 0
         for line, written in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand in a text

@@ -25,6 +25,7 @@ from auscult.evaluate.predictions import UNGIVEN, Predictions, Problem
 from auscult.evaluate.records import Records
 from auscult.evaluate.results import Evaluation
 from auscult.evaluate.statistics import cr2_se
+from auscult.evaluate.submission import SIZES
 from auscult.evaluate.verdict import Verdict
 
 Scorer = Callable[[str, Sample], Verdict]
@@ -189,6 +190,8 @@ def work(
     chosen = kind(gold=str(gold or path), media=media)
     if gold is None:
         _refuse_bare(chosen, file, judged)
+    if file.cut is not None:
+        raise DataError(f"{file.cut.where}: the last line is cut off, and who knows what else; copy or write it again")
     gold_file = records.read(gold) if gold else _unanswered(file, key)
     published = {chosen.id_of(one.row, one.number): one.row for one in (gold_file if gold else file).rows}
     if key in (*kind.gold_keys, *predictions.GOLD) and all(
@@ -204,7 +207,7 @@ def work(
     if secret:
         raise DataError(
             f"{gold_file.path}: {len(secret)} of {len(samples)} questions have no answer, the first {secret[0]!r}; "
-            f"they are scored by their owners: auscult submit {name}"
+            + (f"they are scored by their owners: auscult submit {name}" if name in SIZES else "add the answers")
         )
     found = predictions.of(file, key, chosen.id_of)
     other = _other_gold(chosen, published, samples, found, judged) if gold else []
@@ -325,11 +328,40 @@ def _other_gold(
 
 
 def _strangers(samples: Sequence[Sample], found: Predictions, problems: Sequence[Problem]) -> str:
-    """Why no question has a prediction."""
+    """Why no question has a prediction, and what to do about it."""
     counts = Counter(problem.reason for problem in problems)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-    theirs, asked = (", ".join(map(repr, ids)) for ids in (list(found.places)[:3], [one.id for one in samples[:3]]))
-    return (
-        f"{found.path}: none of the {len(samples):,} questions has a prediction there ({reasons}); its ids are "
-        f"like {theirs or 'none'}, theirs like {asked}: name the benchmark and the gold file that it was made for"
+    return f"{found.path}: none of the {len(samples):,} questions has a prediction there ({reasons}); " + (
+        _nameless(found) or _textless(samples, found) or _otherwise_spelt(samples, found) or _of_others(samples, found)
     )
+
+
+def _nameless(found: Predictions) -> str | None:
+    """What to do where no row has an id."""
+    if found.places:
+        return None
+    keys = ", ".join(list(dict.fromkeys(key for record in found.file.rows for key in record.row))[:12])
+    return f"no row has an `id`: its rows have {keys}; write the id of each row's question under `id`"
+
+
+def _textless(samples: Sequence[Sample], found: Predictions) -> str | None:
+    """What to do where questions have rows, and these no text."""
+    name = next((sample.id for sample in samples if sample.id in found.rows), None)
+    if name is None:
+        return None
+    return f"what they predict is no text ({found.places[name]}); write each prediction as one text, no list or number"
+
+
+def _otherwise_spelt(samples: Sequence[Sample], found: Predictions) -> str | None:
+    """What to do where ids are spelt in other letter case, or with spaces around them."""
+    asked = {sample.id.strip().casefold(): sample.id for sample in samples}
+    name = next((name for name in found.places if name.strip().casefold() in asked), None)
+    if name is None:
+        return None
+    meant = asked[name.strip().casefold()]
+    return f"its ids are spelt otherwise, {name!r} where the gold has {meant!r}; write them as the gold has them"
+
+
+def _of_others(samples: Sequence[Sample], found: Predictions) -> str:
+    theirs, asked = (", ".join(map(repr, ids)) for ids in (list(found.places)[:3], [one.id for one in samples[:3]]))
+    return f"its ids are like {theirs}, theirs like {asked}: name the benchmark and the gold file that it was made for"
