@@ -160,7 +160,7 @@ def random_reads(folder: Path, options: argparse.Namespace) -> dict[str, float]:
             Pillow.fromarray((film(number, options.longest) >> 4).astype(np.uint8)).save(path, compress_level=1)
         else:
             path.hardlink_to(paths[number % DISTINCT])
-    pictures = Pictures(Display(memory_mb=options.memory_mb))
+    pictures = Pictures(memory_mb=options.memory_mb)
 
     def read(thread: int) -> int:
         drawn = rng(0, "reads", thread).integers(0, len(paths), options.reads // THREADS)

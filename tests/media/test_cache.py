@@ -48,7 +48,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch, gate: threading.Event | None = No
 
 
 def test_random_reads_from_several_threads_stay_within_the_bytes(films: list[Image]) -> None:
-    pictures = Pictures(Display(memory_mb=1))
+    pictures = Pictures(memory_mb=1)
     most = 0
 
     def read(thread: int) -> None:
@@ -69,7 +69,7 @@ def test_random_reads_from_several_threads_stay_within_the_bytes(films: list[Ima
 
 def test_the_least_recently_used_is_forgotten_first(films: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
     counted = decodings(monkeypatch)
-    pictures = Pictures(Display(memory_mb=1))
+    pictures = Pictures(memory_mb=1)
     for image in films[:100]:
         pictures.get(image)
     pictures.get(films[0])
@@ -137,8 +137,8 @@ def test_what_cannot_be_decoded_is_told_each_time_and_mended_files_are_read(film
 
 
 def test_pictures_are_kept_as_they_are_displayed_and_nobody_can_write_on_them(films: list[Image]) -> None:
-    display = Display(longest=20, square=True, memory_mb=1)
-    pictures = Pictures(display)
+    display = Display(longest=20, square=True)
+    pictures = Pictures(display, memory_mb=1)
     assert (pictures.get(films[7]) == decode(films[7], display)).all()
     assert pictures.bytes == 400
     pictures.get(films[7])[:] = 0  # the caller's own
@@ -150,6 +150,6 @@ def test_pictures_are_kept_as_they_are_displayed_and_nobody_can_write_on_them(fi
 
 
 def test_a_memory_of_nothing_keeps_nothing(films: list[Image]) -> None:
-    pictures = Pictures(Display(memory_mb=0))
+    pictures = Pictures(memory_mb=0)
     assert pictures.get(films[5]).max() == pictures.get(films[5]).max() == 5
     assert (pictures.bytes, pictures.counts["decoded"]) == (0, 2)

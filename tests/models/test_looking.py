@@ -13,6 +13,7 @@ from auscult.core.types import Image, Sample, Turn
 from auscult.media.image import decode
 from auscult.media.window import Display
 from auscult.models.families import gemma3
+from auscult.models.learning import Cache
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording
 
@@ -54,6 +55,15 @@ def test_the_features_are_those_of_the_displayed_film(films: list[Image]) -> Non
         assert (seen.inputs["pixel_values"] == given.inputs["pixel_values"]).all()
     keys = {shows(**how).prompt(asked(films[0])).features[0].key for how in ({}, {"window": "percentile"})}
     assert len(keys) == 2
+
+
+def test_the_memory_is_as_large_as_the_model_is_told(films: list[Image], tmp_path: Path) -> None:
+    shows().save(tmp_path / "model")
+    wording = Wording(display=Display(longest=30), instruction=False)
+    listener = gemma3.Model(cache=Cache(pictures_mb=0.001)).load(tmp_path / "model", wording)  # 600 bytes a film
+    for number in (0, 1, 0, 0):
+        listener.prompt(asked(films[number]))
+    assert listener.pictures.counts == {"decoded": 3, "forgotten": 2, "found": 1}
 
 
 def test_a_torn_film_that_was_to_be_decoded_ahead_is_told_where_it_is_asked_for(films: list[Image]) -> None:

@@ -26,11 +26,11 @@ _Key = tuple[str, int, int, int | None, Display]
 
 
 class Pictures:
-    """A memory of `display.memory_mb` for pictures in files."""
+    """A memory of `memory_mb` MB for pictures in files."""
 
-    def __init__(self, display: Display = AS_IT_IS) -> None:
+    def __init__(self, display: Display = AS_IT_IS, memory_mb: float = 512) -> None:
         self.display = display
-        self.limit = display.memory_mb * MB
+        self.limit = memory_mb * MB
         self.bytes = 0
         """Of the pictures that are kept."""
         self.counts: Counter[str] = Counter()
@@ -69,7 +69,8 @@ class Pictures:
             mine = coming is None
             if coming is None:
                 coming = self._coming[key] = Future()
-            self.counts["awaited"] += not mine
+            else:
+                self.counts["awaited"] += 1
         if mine:
             self._decode(key, image, coming)
         return coming.result()

@@ -43,11 +43,9 @@ class Display:
     """Longest side, pixels; larger pictures are scaled down as soon as they are decoded; null leaves them."""
     square: bool = False
     """Lay black beside the shorter sides, for models that would stretch a picture to a square."""
-    memory_mb: int = 512
-    """MB of decoded pictures that each process keeps, the least recently used forgotten first; 0 keeps none."""
 
     def __post_init__(self) -> None:
-        at_least({"longest": (self.longest if self.longest is not None else 1, 1), "memory_mb": (self.memory_mb, 0)})
+        at_least({"longest": (1 if self.longest is None else self.longest, 1)})
 
 
 def grey(

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from auscult.core.errors import ConfigError, RunError
 from auscult.core.seeds import derive
+from auscult.media.cache import Pictures
 from auscult.models.base import located, named
 from auscult.models.encoded import EncoderCache
 from auscult.models.learning import Learning, Lora
@@ -89,6 +90,7 @@ def prepare(listener: Listener, learning: Learning, base: str) -> Listener:
     """Sets each part of a listener to learn as `learning` says, with fresh adapters where it says so."""
     model = listener.model
     listener.encoded = EncoderCache(learning.cache)
+    listener.pictures = Pictures(listener.wording.display, learning.cache.pictures_mb)
     model.requires_grad_(False)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

@@ -42,14 +42,17 @@ class Cache:
     memory_gb: float = 2.0
     """GB in the memory of each process; the least recently used goes first. Half a minute through a Whisper-large
     encoder takes 4 MB in 16 bits."""
+    pictures_mb: float = 512.0
+    """MB of decoded images, too, in the memory of each process; a film of 512 x 512 takes 0.26 MB."""
     folder: str | None = None
     """Folder that keeps it for later stages and other runs too, which may share it; null keeps nothing on disk."""
     disk_gb: float = 20.0
     """GB in that folder; the least recently used files are removed first, whichever run wrote them."""
 
     def __post_init__(self) -> None:
-        if not (self.memory_gb >= 0 and self.disk_gb >= 0):
-            raise ValueError(f"memory_gb is {self.memory_gb}, disk_gb {self.disk_gb}: set 0 or more")
+        if not (self.memory_gb >= 0 and self.disk_gb >= 0 and self.pictures_mb >= 0):
+            limits = f"memory_gb is {self.memory_gb}, disk_gb {self.disk_gb}, pictures_mb {self.pictures_mb}"
+            raise ValueError(f"{limits}: set 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
