@@ -3,7 +3,7 @@
     wave [N] -> log-mel patches [P, 96, 64] -> network -> embeddings [P, 128] -> whitened, cut at +-2, bytes [P, 128]
 
 Source: tensorflow/models, research/audioset/vggish: `mel_features.py`, `vggish_input.py`, `vggish_slim.py`,
-`vggish_postprocess.py`. The embedding is what stands before its nonlinearity, as there since 2019. What is left of a
+`vggish_postprocess.py`. The embedding is what stands before any nonlinearity, as there. What is left of a
 recording behind the last whole patch is not heard, as there; where it resamples with resampy, `media.audio` has soxr.
 
 Weights are the user's: one safetensors file with the variables of the published checkpoint under their own names and in
