@@ -133,6 +133,9 @@ def test_a_changed_file_or_another_key_or_a_damaged_index_is_gone_through_again(
     kept.write_text(kept.read_text().replace('"r7"', '"z7"'))
     os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert opened(kept)[7][1] == "z7"
+    kept.write_text(kept.read_text().replace('"g3"', '"h3"'))
+    os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns + 2))
+    assert "h3" in opened(kept).groups
     kept.write_text("[]" + " " * status.st_size)
     with pytest.raises(DataError, match=r"row 7 cannot be read \(it was changed after it was opened\); open it again"):
         before[7]
@@ -158,6 +161,12 @@ def test_repeated_questions_and_files_of_rows(kept: Path) -> None:
     one, other = found.files(np.array([0, 2])), found.files(np.array([2, 5]))
     (common,) = np.intersect1d(one, other)
     assert found.naming(int(common), np.array([1, 2])) == 2
+
+
+def test_a_number_at_the_edge_of_the_window_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "CHUNK", 1)
+    (tmp_path / "rows.json").write_text("[123456, 7890]")
+    assert [value for _, _, value in index.rows_in(tmp_path / "rows.json")] == [123456, 7890]
 
 
 def test_a_window_is_no_larger_than_a_row_needs(tmp_path: Path) -> None:
