@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from auscult.data.leakage import Found, Guard, compare, guarded, rows_of
 from auscult.data.prints import NO_PRINT, Cache, look
 from auscult.data.source import Listed, Row
 from auscult.data.sources.scenes import Source as Scenes
+from auscult.data.sources.sounds import Sounds
+from auscult.data.sources.sounds import Source as Recordings
 
 WORDS = "what does the second speaker promise the first one after the door has been closed behind them"
 
@@ -157,7 +160,9 @@ def test_what_has_no_print_is_compared_by_bytes_and_counted(tmp_path: Path, test
         "training: torn": 1,
     }
     assert look(Audio(str(tmp_path / "torn.wav"))).sha256 is not None
-    assert "media compared by names and bytes only: " in "\n".join(found.lines())
+    said = "\n".join(found.lines())
+    assert "media compared by names and bytes only: " in said
+    assert "neither heard nor seen: benchmark: missing 1; say where they are, --audio DIR" in said
 
 
 @pytest.mark.parametrize(
@@ -452,3 +457,51 @@ def test_help_names_both_verbs_with_their_usage(capsys: pytest.CaptureFixture[st
 def test_shown_samples_name_the_recipe_whose_model_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "quickstart", "--show", "1", "--data.heldout", "4"]) == 0
     assert "1 of them, as the model and the wording of the recipe quickstart show them:" in capsys.readouterr().out
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Two classes of six recordings each."""
+    for label in ("hiss", "rush"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for number in range(6):
+            clip = noise(10 * (label == "rush") + number)
+            soundfile.write(tmp_path / "sounds" / label / f"{number}.wav", np.asarray(clip.wave), 8000)
+    return tmp_path / "sounds"
+
+
+def test_questions_without_end_are_compared_by_their_recordings(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = Recordings(root=str(recordings)).split("train", 0)
+    assert isinstance(train, Sounds)
+    clips = train.rows()
+    shutil.copy(clips[0].where, tmp_path / "theirs.wav")
+    bench = tmp_path / "bench.jsonl"
+    bench.write_text(json.dumps({"id": "b", "audio": "theirs.wav", "question": "What?", "answer": "x"}) + "\n")
+    with pytest.raises(DataError, match=rf"1 of {len(clips)} training recordings are in .*{re.escape(clips[0].where)}"):
+        guarded(train, Guard(against=(str(bench),)), lambda *_: None)
+    kept, found = guarded(train, Guard(against=(str(bench),), action="drop"), lambda *_: None)
+    assert found is not None
+    assert found.rows == (clips[0].where,)
+    assert isinstance(kept, Sounds)
+    assert [row.where for row in kept.rows()] == [row.where for row in clips[1:]]
+    told = "/".join(Path(clips[0].where).parts[-2:])
+    assert told in {train[index].tags["file"] for index in range(60)}
+    assert told not in {kept[index].tags["file"] for index in range(60)}
+    rows, notes = rows_of(Recordings(root=str(recordings)), "train")
+    assert ([row.where for row in rows], notes) == ([row.where for row in clips], ())
+    label = Path(clips[0].where).parent.name
+    with pytest.raises(DataError, match=rf"all training clips of \['{label}'\] are left out"):
+        train.without([row.where for row in clips if Path(row.where).parent.name == label])
+    leaks = ["data", "leaks", "sounds", "--data.root", str(recordings), "--against", str(bench)]
+    assert main(leaks) == 2
+    assert f"1 of {len(clips)} training rows are in 1 of 1 benchmark rows" in capsys.readouterr().out
+
+
+def test_a_benchmark_that_is_not_there_is_named(altered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "leaks", str(altered / "train.jsonl"), "--against", "mmarr:gold.json"]) == 2
+    assert "there is no file or folder mmarr:gold.json, did you mean 'mmar'?; check the path" in capsys.readouterr().err
+    assert main(["data", "leaks", str(altered / "train.jsonl"), "--against", "gone.json"]) == 2
+    said = capsys.readouterr().err
+    assert "there is no file or folder gone.json; check the path" in said

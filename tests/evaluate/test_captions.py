@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from auscult.cli import main
 from auscult.commands import captions as command
 from auscult.core.errors import DataError
 from auscult.evaluate.captions import Captioned, read_captions, read_documents, score
@@ -57,7 +59,11 @@ def test_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
         {"id": "y", "prediction": None, "references": ["rain", 'it "rains"']},
     )
     expected = (Captioned("x", "a, b", ("a dog",)), Captioned("y", "", ("rain", 'it "rains"')))
-    assert read_captions(tmp_path / "a.csv") == read_captions(rows) == expected
+    assert read_captions(rows) == expected
+    for table in (tmp_path / "a.csv", numbered):
+        found = read_captions(table)
+        assert tuple(replace(one, blank=0) for one in found) == expected
+        assert [one.blank for one in found] == [1, 0]
 
 
 def test_columns_are_known_in_any_case_with_blanks_around(tmp_path: Path) -> None:
@@ -167,3 +173,60 @@ def test_references_of_training_files(tmp_path: Path) -> None:
         read_documents(samples, by="clip")
     with pytest.raises(DataError, match="1 clips"):
         read_documents(lines(tmp_path / "b.jsonl", {"answer": "c"}))
+
+
+def test_empty_cells_among_the_references_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("caption_predicted,caption_1,caption_2\na dog,a dog barks,\nrain,rain falls, \na cat,a cat,cats\n")
+    assert main(["score", "captions", str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["blank_references"] == 2
+    for words in (
+        ["score", "captions", str(table)],
+        ["captions", "df", str(table), "--out", str(tmp_path / "df.json")],
+    ):
+        assert main(words) == 0
+        assert "Empty cells among the references, which are none: 2." in capsys.readouterr().out
+
+
+def test_clips_of_several_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """AudioCaps' validation set has five rows a clip: as clips of their own they make five times the documents."""
+    train, out = tmp_path / "val.csv", str(tmp_path / "df.json")
+    rows = [f"{n},vid{n // 5},{n // 5},clip {n // 5} said {n}" for n in range(20)]
+    train.write_text("\n".join(["audiocap_id,youtube_id,start_time,caption", *rows]))
+    assert main(["captions", "df", str(train), "--out", out, "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["repeated"] == {"youtube_id": 4}
+    assert "`youtube_id` names 4 clips in 20 rows" in said.err
+    assert "add --by youtube_id" in said.err
+    assert main(["captions", "df", str(train), "--out", out, "--by", "youtube_id", "--json"]) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["documents"], said.err) == (4, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "complaint"),
+    [
+        ("c.csv.gz", b"\x1f\x8b\x08\x00", "a packed file; unpack it"),
+        ("c.txt", b"caption_predicted,caption_1\na,b\n", "no JSON lines, for it begins with b'caption_predicted"),
+        ("c", b"caption_predicted,caption_1\na,b\n", "name a CSV file .csv"),
+        ("c.csv", b"caption_predicted;caption_1\na;b\n", "part columns with commas, not semicolons"),
+        ("c.csv", b"caption_predicted,ref1\na,b\n", "the row has prediction, ref1; rename what holds them"),
+        ("none.csv", None, "there is no such file; check the path"),
+    ],
+)
+def test_another_kind_of_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes | None, complaint: str
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    assert main(["score", "captions", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert "data.root" not in said
+
+
+def test_json_lines_take_the_name_that_csv_has(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"caption_predicted": "a dog", "references": ["a dog barks"]}\n')
+    [row] = read_captions(path)
+    assert row.prediction == "a dog"

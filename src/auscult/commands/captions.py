@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auscult.commands.arguments import Parser, nearest
+from auscult.commands.output import several
 from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,12 +48,26 @@ def run(command: str, arguments: list[str]) -> int:
     frequencies.write(known.out)
     if known.json:
         counts = {"documents": frequencies.documents, "ngrams": len(frequencies.counts)}
-        print(json.dumps({"out": known.out, **counts, "unread": documents.unread}))
+        said = {"unread": documents.unread, "blank_references": documents.blank, "repeated": documents.repeated}
+        print(json.dumps({"out": known.out, **counts, **said}))
     else:
         print(f"{known.out}: {frequencies.documents:,} clips, {len(frequencies.counts):,} n-grams in more than one")
         if documents.unread:
             print(_unread(documents.unread))
+        if documents.blank:
+            print(_blank(documents.blank))
+    for name, clips in documents.repeated.items():
+        print(
+            f"auscult: `{name}` names {clips:,} clips in {frequencies.documents:,} rows, and each row counts as a clip "
+            f"of its own; if its rows are captions of one clip, add --by {name}",
+            file=sys.stderr,
+        )
     return 0
+
+
+def _blank(count: int) -> str:
+    """The cells that are no references, in a sentence."""
+    return f"Empty cells among the references, which are none: {count:,}."
 
 
 def _unread(names: Mapping[str, int]) -> str:
@@ -67,6 +82,7 @@ def score(arguments: list[str]) -> int:
         "captions FILE [--scorer NAME] [--clap MODEL [--media DIR]] [--sbert MODEL [--fense DETECTOR]] [--out DIR] "
         "[--json]",
     )
+    parser.description = "captions by BLEU, ROUGE-L and CIDEr-D against their references, and by models that you name"
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -176,6 +192,10 @@ def _show(scored: Scored) -> None:
         table.add_row(variant, "not computed" if value is None else f"{value:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"{len(scored.rows):,} captions, {scored.empty:,} of them empty (scored 0); tokens: PTB, lower case")
+    console.print(
+        f"{several(len(scored.rows), 'caption')}, {scored.empty:,} of them empty (scored 0); tokens: PTB, lower case"
+    )
+    if scored.blank:
+        console.print(_blank(scored.blank))
     if scored.unread:
         console.print(Text(_unread(scored.unread)), soft_wrap=True)

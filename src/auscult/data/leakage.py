@@ -30,10 +30,10 @@ Nothing is compared pair by pair: evidence is looked up in tables of the benchma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from auscult.core.errors import DataError
 from auscult.data import check
@@ -41,6 +41,22 @@ from auscult.data.evidence import KINDS, Hit, Kind, SameMedia, SameNames, SameWo
 from auscult.data.prints import Cache
 from auscult.data.source import Listed, Row, Samples, Source, Split, Written
 from auscult.data.waiting import Tell
+
+MISSING = "missing"
+"""Why nothing of a medium is known: its file is not there."""
+
+
+@runtime_checkable
+class MadeOf(Samples, Protocol):
+    """Samples without end that are made of a finite number of recordings."""
+
+    def rows(self) -> list[Row]:
+        """The recordings, a row each."""
+        ...
+
+    def without(self, places: Collection[str]) -> Samples:
+        """Samples of the recordings that do not stand at these places. Raises DataError where that is too few."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +128,14 @@ class Found:
         yield f"{len(self.rows):,} of {self.train:,} training rows are in {both:,} of {self.benchmark:,} benchmark rows"
         for kind, count in self.kinds.items():
             yield f"{kind:<12}{count:,} pairs"
-        if self.unprinted:
-            yield f"media compared by names and bytes only: {_counted(self.unprinted)}"
+        lost = {name: count for name, count in self.unprinted.items() if name.endswith(f": {MISSING}")}
+        if lost:
+            yield (
+                f"media compared by names only, neither heard nor seen: {_counted(lost)}; say where they are, --audio "
+                "DIR (in a recipe `leaks.audio`)"
+            )
+        if other := {name: count for name, count in self.unprinted.items() if name not in lost}:
+            yield f"media compared by names and bytes only: {_counted(other)}"
         if self.wordless:
             yield f"benchmark rows with too few words of their own to be known by: {self.wordless:,}"
         if self.unknown:
@@ -147,24 +169,29 @@ def guarded(
     """The training samples that are in no benchmark, and what was found; None where nothing was to be compared with.
 
     `once` lets one of several processes look, and tells the others what it found. Raises DataError when some are and
-    the guard's action is `refuse`, when there is no end of samples, or when nothing of a benchmark can be compared.
+    the guard's action is `refuse`, when there is no end of samples (of recordings there is one: where samples are made
+    of them, these are compared), or when nothing of a benchmark can be compared.
     """
     if not guard.against:
         return train, None
-    if train.size is None:
+    made = train if train.size is None and isinstance(train, MadeOf) else None
+    if train.size is None and made is None:
         raise DataError(
             "the training samples are drawn without end and cannot be compared with a benchmark; compare what they are "
             "made of with `auscult data leaks`, and leave `against` empty"
         )
-    rows = _side(train, "train")
+    rows = made.rows() if made else _side(train, "train")
     found = once(lambda: _look(rows, guard, tell, read))
     if found.leaks and guard.action == "refuse":
+        first, what = found.leaks[0], "recordings" if made else "samples"
         raise DataError(
-            f"{len(found.rows)} of {len(rows)} training samples are in {', '.join(guard.against)} "
-            f"({_counted(found.kinds)}), first: {found.leaks[0].train} is {found.leaks[0].benchmark} "
-            f"({found.leaks[0].note}); `auscult data leaks` lists them, the action `drop` leaves them out"
+            f"{len(found.rows)} of {len(rows)} training {what} are in {', '.join(guard.against)} "
+            f"({_counted(found.kinds)}), first: {first.train} is {first.benchmark} "
+            f"({first.note}); `auscult data leaks` lists them, the action `drop` leaves them out"
         )
     leaking = set(found.rows)
+    if made:
+        return made.without(leaking), found
     kept = Listed(tuple(row.sample for row in rows if row.where not in leaking))
     if not kept.size:
         raise DataError(f"all {len(rows)} training samples are in {', '.join(guard.against)}; train on other data")
@@ -217,6 +244,8 @@ def rows_of(
     if isinstance(target, Written):
         return target.rows(side, seed), ()
     samples = target.split(side, seed)
+    if samples.size is None and isinstance(samples, MadeOf):
+        return samples.rows(), ()
     if samples.size is None:
         return [], (f"the {side} split never ends and was left out",)
     return _side(samples, side), ()

@@ -2,7 +2,8 @@
 
 A file is CSV with the columns `caption_predicted` and `caption_1`, `caption_2` ... (or `caption_reference_01` ...), or
 JSON lines with `prediction` and `references` (`target` in samples files); a column's name may be in capitals, and what
-is read from no column or key is named in the result, as a misspelt one would be. Every row counts: a row without a
+is read from no column or key is named in the result, as a misspelt one would be; so are empty cells among the
+references, which are none. Every row counts: a row without a
 prediction scores 0 and is counted as empty, a row without a reference is refused, because no score could be computed.
 CIDEr-D takes its document frequencies from the references of the file, as published tables do; with a single row it has
 no weights and is None.
@@ -44,6 +45,8 @@ METRICS = {
     "cider_d": "CIDEr-D, sigma 6, document frequencies of these references, mean over captions",
 }
 """What is measured, and which variant of it; all on the tokens of `TOKENIZER`."""
+CLIPS = ("youtube_id", "ytid", "audio", "audio_path", "image", "file", "file_name", "filename", "clip", "clip_id")
+"""Columns or keys that name the clip or image of a row, where they are there."""
 _REFERENCE = re.compile(r"caption_(?:reference_)?\d+")
 
 
@@ -61,6 +64,8 @@ class Captioned:
     """What was described, where the row names it."""
     unread: tuple[str, ...] = ()
     """Columns or keys of the row that nothing was read from."""
+    blank: int = 0
+    """Its cells for references that are empty, which are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,10 @@ class Documents:
     """The hash of the file."""
     unread: Mapping[str, int]
     """Columns or keys that nothing was read from, and in how many rows they stand."""
+    blank: int
+    """Cells for references that are empty, which are none."""
+    repeated: Mapping[str, int]
+    """Columns or keys that name clips of which some have several rows, and how many clips they name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,11 @@ class Scored:
         """Columns or keys that nothing was read from, and in how many rows they stand."""
         return dict(Counter(name for row in self.rows for name in row.unread))
 
+    @property
+    def blank(self) -> int:
+        """Cells for references that are empty, which are none."""
+        return sum(row.blank for row in self.rows)
+
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
         counts = [len(row.references) for row in self.rows]
@@ -108,6 +122,7 @@ class Scored:
             "empty": self.empty,
             "references": [min(counts), max(counts)],
             "unread": self.unread,
+            "blank_references": self.blank,
             **self.corpus,
             "tokens": TOKENIZER,
             "variants": dict(self.variants),
@@ -200,7 +215,7 @@ def read_captions(path: Path, media: Path | None = None) -> tuple[Captioned, ...
     file's folder. Raises DataError with file, row and key."""
     found: list[Captioned] = []
     seen: set[str] = set()
-    for where, row in _rows(path):
+    for where, row, blank in _rows(path):
         if "prediction" not in row:
             near = "column `caption_predicted`" if _is_csv(path) else "`prediction`"
             raise DataError(f"{where}: no {near}; the row has {', '.join(row) or 'nothing'}; rename what holds it")
@@ -212,7 +227,7 @@ def read_captions(path: Path, media: Path | None = None) -> tuple[Captioned, ...
         audio = rows.audio(row["audio"], where, media or path.parent) if row.get("audio") else None
         key, references = _references(row, where)
         unread = tuple(name for name in row if name not in ("id", "prediction", "audio", key))
-        found.append(Captioned(name, prediction, references, audio, unread))
+        found.append(Captioned(name, prediction, references, audio, unread, blank))
     if not found:
         raise DataError(f"{path}: no rows; write one caption a row")
     return tuple(found)
@@ -227,18 +242,29 @@ def read_documents(path: Path, by: str | None = None) -> Documents:
     documents: dict[str, tuple[str, ...]] = {}
     unread: Counter[str] = Counter()
     by = by.strip().casefold() if by and _is_csv(path) else by
-    for where, row in _rows(path):
+    blanks = 0
+    named: dict[str, Counter[str]] = {}
+    for where, row, blank in _rows(path):
         if by is not None and row.get(by) is None:
             raise DataError(f"{where}: no `{by}` to tell clips apart by; the row has {', '.join(row)}")
         key, references = _references(row, where)
         clip = str(len(documents)) if by is None else str(row[by])
         documents[clip] = documents.get(clip, ()) + references
         unread.update(name for name in row if name not in (by, key))
+        blanks += blank
+        for name in set(CLIPS) & row.keys() if by is None else ():
+            named.setdefault(name, Counter())[str(row[name])] += 1
     if len(documents) < 2:
         raise DataError(
             f"{path}: {len(documents)} clips; CIDEr-D weighs words by how many clips have them, so add more"
         )
-    return Documents(tuple(documents.values()), hashlib.sha256(path.read_bytes()).hexdigest(), dict(unread))
+    return Documents(
+        tuple(documents.values()),
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        dict(unread),
+        blanks,
+        {name: len(clips) for name, clips in named.items() if max(clips.values()) > 1},
+    )
 
 
 def _references(row: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...]]:
@@ -249,7 +275,8 @@ def _references(row: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...
     references = rows.texts([found] if single else found, key, where)
     if not references:
         raise DataError(
-            f"{where}: no reference (`references`, or the columns `caption_1` ...); add one, or remove the row"
+            f"{where}: no reference (`references`, or the columns `caption_1` ...); the row has "
+            f"{', '.join(row) or 'nothing'}; rename what holds them, add one, or remove the row"
         )
     return key, references
 
@@ -258,27 +285,50 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each row stands, and the row; of CSV, the columns of references as one list."""
-    if not _is_csv(path):
-        for number, text in jsonl.lines(path):
-            where = f"{path}:{number}"
-            yield where, rows.mapping(rows.load_json(text, where), where)
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], int]]:
+    """Where each row stands, the row, and how many of its cells for references are empty; of CSV, the columns of
+    references as one list."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; check the path")
+    if _is_csv(path):
+        for where, cells in table.read(path):
+            yield where, *_named(cells, where)
         return
-    for where, cells in table.read(path):
-        yield where, _named(cells, where)
+    _refuse_other(path)
+    for number, text in jsonl.lines(path):
+        where = f"{path}:{number}"
+        row = rows.mapping(rows.load_json(text, where), where)
+        if "prediction" not in row and "caption_predicted" in row:
+            row["prediction"] = row.pop("caption_predicted")
+        yield where, row, 0
 
 
-def _named(cells: Mapping[str, str], where: str) -> dict[str, Any]:
-    """A row of CSV under the keys of JSON lines. Raises DataError for two columns of one meaning."""
+def _refuse_other(path: Path) -> None:
+    """Raises DataError for a file that is neither, by how it begins."""
+    with path.open("rb") as file:
+        begins = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begins.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        raise DataError(f"{path}: a packed file; unpack it, captions are read as .csv or JSON lines")
+    if begins and not begins.startswith((b"{", b"[")):
+        raise DataError(f"{path}: no JSON lines, for it begins with {begins[:20]!r}; name a CSV file .csv")
+
+
+def _named(cells: Mapping[str, str], where: str) -> tuple[dict[str, Any], int]:
+    """A row of CSV under the keys of JSON lines, and how many of its cells for references are empty. Raises DataError
+    for two columns of one meaning."""
+    if len(cells) == 1 and ";" in next(iter(cells)):
+        raise DataError(f"{where}: its one column is {next(iter(cells))!r}; part columns with commas, not semicolons")
     names = Counter("prediction" if name == "caption_predicted" else name for name in map(str.casefold, cells))
     if twice := [name for name, count in names.items() if count > 1]:
         raise DataError(f"{where}: two columns are the `{twice[0]}` ({', '.join(cells)}); keep one of them")
     row: dict[str, Any] = {}
     references: list[str] = []
+    blank = 0
     for name, cell in zip(names, cells.values(), strict=True):
         if not _REFERENCE.fullmatch(name):
             row[name] = cell
         elif cell.strip():
             references.append(cell)
-    return {"references": references, **row} if references else row
+        else:
+            blank += 1
+    return ({"references": references, **row} if references else row), blank

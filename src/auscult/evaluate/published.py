@@ -15,7 +15,7 @@ from auscult.data.index import SMALL
 from auscult.data.source import Row
 from auscult.data.sources import studies
 from auscult.evaluate import records
-from auscult.evaluate.benchmark import PLUGIN, Benchmark, find
+from auscult.evaluate.benchmark import PLUGIN, Benchmark, did_you_mean, find
 from auscult.evaluate.records import Records
 
 
@@ -43,9 +43,12 @@ def rows_of(name: str, media: Path | None = None) -> tuple[list[Row], tuple[str,
 
 def _named(name: str) -> tuple[type[Benchmark] | None, Path]:
     """The benchmark and the file of `mmar:FILE`; no benchmark of any other name."""
-    benchmark, _, file = name.partition(":")
-    if Path(name).exists() or benchmark not in PLUGIN.names():
+    benchmark, colon, file = name.partition(":")
+    if Path(name).exists():
         return None, Path(name)
+    if benchmark not in PLUGIN.names():
+        near = did_you_mean(benchmark, PLUGIN.names()) if colon else ""
+        raise DataError(f"there is no file or folder {name}{near}; check the path")
     if not file:
         raise ConfigError(f"{name} is a benchmark; name its file too, {name}:FILE ({find(name).source})")
     return find(benchmark), Path(file)

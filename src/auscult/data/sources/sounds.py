@@ -18,8 +18,8 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +246,24 @@ class Sounds:
     @property
     def size(self) -> int | None:
         return None if self.questions is None else len(self.questions)
+
+    def rows(self) -> list[source.Row]:
+        """The recordings that questions are made of, to be compared with a benchmark."""
+        paths = [clip.path for clips in self.clips.values() for clip in clips]
+        return [source.Row(str(path), Sample(str(path), (Turn("user", (Audio(str(path)),)),), ())) for path in paths]
+
+    def without(self, places: Collection[str]) -> Sounds:
+        """Questions about the other recordings. Raises DataError for a class that has none left."""
+        clips = {
+            label: tuple(clip for clip in members if str(clip.path) not in places)
+            for label, members in self.clips.items()
+        }
+        if emptied := [label for label, members in clips.items() if not members]:
+            raise DataError(
+                f"{self.options.root}: all training clips of {emptied} are left out; add some, or name the folder in "
+                "`ignore` (--data.ignore)"
+            )
+        return replace(self, clips=clips)
 
     def __getitem__(self, index: int, /) -> Sample:
         if index < 0 or (self.questions is not None and index >= len(self.questions)):
