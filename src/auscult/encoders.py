@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ from auscult.data.splits import split_groups
 from auscult.data.windows import usable
 from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
 from auscult.media.audio import decode
-from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder
+from auscult.models.mae import MaskedAutoencoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 from auscult.recipe import Pretraining
 from auscult.report.page import write_page
@@ -242,7 +242,7 @@ def probe(path: Path, clips: Labelled, seed: int, where: torch.device, tell: Tel
         raise DataError(
             f"{path}: hears frames, and {len(clips.clips)} recordings are none; probe an encoder of log-mel"
         )
-    strangers = [_stranger(model, derive(seed, "probe", "random", number)) for number in range(RANDOM)]
+    strangers = [probing.untrained(model, derive(seed, "probe", "random", number)) for number in range(RANDOM)]
     encoders = [model.encoder.to(where).eval(), *(stranger.to(where).eval() for stranger in strangers)]
     heard: list[list[Tensor]] = [[] for _ in encoders]
     means: list[Tensor] = []
@@ -258,16 +258,6 @@ def probe(path: Path, clips: Labelled, seed: int, where: torch.device, tell: Tel
     sources = {"pretrained": stacked[:1], "random": stacked[1:-1], "features": stacked[-1:]}
     told = {"encoder": str(path), "clips": len(clips.clips), "split": clips.split, "random_encoders": RANDOM}
     return told | _scores(clips, sources)
-
-
-def _stranger(model: MaskedAutoencoder, seed: int) -> PatchEncoder:
-    """An encoder of the same shape with random weights, which knows mean and deviation of the features."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        encoder = MaskedAutoencoder(cast(MaeConfig, model.config)).encoder
-    encoder.mean.copy_(model.encoder.mean)
-    encoder.deviation.copy_(model.encoder.deviation)
-    return encoder
 
 
 def _scores(clips: Labelled, sources: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:
