@@ -360,8 +360,9 @@ def test_a_large_set_is_opened_without_opening_images(folder: Path, monkeypatch:
     )
     told = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True).stdout
     assert told.strip() == f"{first} []"
+    monkeypatch.setattr(index, "SMALL", 1 << 20)
     (folder / "front.png").unlink()
-    written(folder / "rows.json", rows(category="Heart"))
+    written(folder / "rows.json", rows(category="Heart"))  # now a small file beside the index of a large one
     with pytest.raises(MediaError, match=r"front\.png does not exist"):
         both(source)
 

@@ -255,7 +255,7 @@ class Source(source.Source):
     def _looked(self, found: Index, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, int]]:
         """The rows whose images can be used, as far as headers tell, and how many cannot by reason."""
         folder = self._kept(found.path)
-        about = _about(folder)
+        about = _about(folder, found)
         chosen = hashlib.sha256(numbers.tobytes()).hexdigest()
         told = {"about": about, "images": str(self._folder(found.path).absolute()), "rows": chosen}
         remembered = folder / f"looked-{chosen[:16]}.json"
@@ -479,9 +479,11 @@ def _answer(answer: str, choices: Sequence[str]) -> str:
     return read_answer(answer, choices).answer or answer
 
 
-def _about(folder: Path) -> str:
-    """What a kept index says of its file; empty where none is kept."""
+def _about(folder: Path, found: Index) -> str:
+    """What the kept index of a file says of it; empty where none is kept of the file as it is."""
     try:
-        return (folder / "about.json").read_text(encoding="utf-8")
-    except OSError:
+        about = (folder / "about.json").read_text(encoding="utf-8")
+        told = json.loads(about)
+        return about if (told["size"], told["mtime_ns"]) == found.stamp else ""
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
