@@ -276,6 +276,15 @@ def test_without_its_base_a_graft_says_which_it_wants(made, tmp_path):
     assert said(replace(chosen, base=str(tmp_path / "moved")).load(tmp_path / "adapted", WORDING)) == expected
 
 
+def test_what_a_folder_stands_on_is_not_replaced_by_where_the_recipe_began(made, tmp_path, moved):
+    """A base that learnt in one run is the base of the next, whose recipe still names the first."""
+    taught = moved(started(tmp_path / "start", options(made, language="train")))
+    taught.save(tmp_path / "taught")
+    listener = moved(options(made).load(tmp_path / "taught", WORDING))
+    listener.save(tmp_path / "adapted")
+    assert said(options(made).load(tmp_path / "adapted", WORDING)) == said(listener)
+
+
 def test_a_run_with_its_base_can_be_moved_and_copied_as_a_whole(made, tmp_path, moved):
     shutil.copytree(made / "qwen2", tmp_path / "all" / "qwen2")
     listener = moved(started(tmp_path / "all" / "model", replace(options(made), base=str(tmp_path / "all" / "qwen2"))))

@@ -202,12 +202,13 @@ class GraftForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, path: str | Path, *arguments: Any, base: str | None = None, **how: Any
     ) -> Self:
-        """As every model; a language model that is elsewhere comes from there, or from `base`. Raises ConfigError when
-        it is not there or another one."""
+        """As every model; a language model that is elsewhere comes from there, or from `base` if it is no longer there.
+        Raises ConfigError when it is nowhere or another one."""
         config = GraftConfig.from_pretrained(path)
         if config.base is None:
             return super().from_pretrained(path, *arguments, **how)
-        config.base = base or located(config.base, path)
+        there = located(config.base, path)
+        config.base = there if base is None or Path(there).exists() else base
         how.pop("config", None)
         adapter = (how.pop("adapter_kwargs", None) or {}).get("_adapter_model_path")  # the auto classes found one
         text = opened(config.base, str(path), **how)
