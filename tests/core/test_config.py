@@ -185,6 +185,13 @@ def test_a_preset_that_names_another_plug_in_replaces_the_section():
     assert laid == {"data": {"source": "digits", "root": "x", "limit": 2}}
 
 
+def test_a_preset_replaces_a_mapping_that_is_no_section_whole():
+    """As the command line does: its entries are values, of which a preset must be able to leave one out."""
+    values = {"name": "toy", "rewards": {"choice": 1, "number": 2}, "presets": {"tiny": {"rewards": {"form": 1}}}}
+    assert build(Recipe, with_presets(Recipe, values, ["tiny"])).rewards == {"form": 1.0}
+    assert build(Recipe, with_presets(Recipe, values, [])).rewards == {"choice": 1.0, "number": 2.0}
+
+
 @pytest.mark.parametrize(
     ("presets", "name", "said"),
     [

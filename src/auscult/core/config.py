@@ -143,7 +143,8 @@ def presets_of(values: Values, where: str = "the recipe") -> dict[str, dict[str,
 
 def with_presets(cls: type, values: Values, names: Sequence[str], where: str = "the recipe") -> dict[str, Any]:
     """The `values` of a file without its presets, those called `names` laid over them in turn, key by key; a section
-    that names another plug-in than before is replaced whole. Raises ConfigError for a name that the file has not."""
+    that names another plug-in than before is replaced whole, and so is a mapping that is no section (`rewards`). Raises
+    ConfigError for a name that the file has not."""
     presets = presets_of(values, where)
     laid = {key: value for key, value in _mapping(values, "", where).items() if key != PRESETS}
     for name in names:
@@ -157,15 +158,21 @@ def with_presets(cls: type, values: Values, names: Sequence[str], where: str = "
 
 
 def _over(cls: type | None, values: Values, laid: Values) -> dict[str, Any]:
-    """`values` with `laid` over them; `cls` is what they are options of, None inside a plug-in or a plain mapping."""
+    """`values` with `laid` over them; `cls` is what they are options of, None where nobody says. Sections are laid over
+    key by key; what is none is replaced, a mapping such as `rewards` too."""
     merged = _copy(values)
     for name, value in laid.items():
-        if isinstance(value, dict) and isinstance(merged.get(name), dict):
+        kind = None if cls is None else _hints(cls).get(name)
+        chosen, plugin = (None if kind is None else _nested(kind)) or (None, None)
+        if isinstance(value, dict) and isinstance(merged.get(name), dict) and (cls is None or chosen is not None):
             below, inner = cast(Values, merged[name]), cast(Values, value)
-            kind = _hints(cls).get(name) if cls is not None else None
-            chosen, plugin = (None if kind is None else _nested(kind)) or (None, None)
-            if plugin is None or inner.get(plugin.key, below.get(plugin.key)) == below.get(plugin.key):
-                value = _over(None if plugin else chosen, below, inner)
+            if plugin is not None and chosen is not None:
+                called = below.get(plugin.key)
+                if inner.get(plugin.key, called) != called:
+                    merged[name] = inner
+                    continue
+                chosen = plugin.find(called, chosen) if called in plugin.names() else None
+            value = _over(chosen, below, inner)
         merged[name] = value
     return merged
 
