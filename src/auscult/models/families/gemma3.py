@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.models import family
+from auscult.models.gemma3_shape import Shape
 from auscult.models.wording import Wording
 
 if TYPE_CHECKING:
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(family.Pretrained):
-    """Options of Gemma 3 and MedGemma."""
+class Model(family.Pretrained, Shape):
+    """Options of Gemma 3 and MedGemma: `path` of one, or what a small random one is made of."""
 
     def build(self, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> Gemma3Listener:
         from auscult.models.hub import gemma3  # loads torch, which a recipe's --help does without
 
-        return gemma3.tiny(texts, tags, wording, seed)
+        return gemma3.build(self, texts, tags, wording, seed)
 
     def open(self, path: str | Path, wording: Wording, **how: Any) -> Gemma3Listener:
         from auscult.models.hub import gemma3  # loads torch, which a recipe's --help does without

@@ -6,7 +6,6 @@ ones; replies come after all images and see them as any other token.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from transformers.models.gemma3.modeling_gemma3 import create_masks_for_vision_m
 
 from auscult.core.errors import MediaError
 from auscult.core.types import Wave
+from auscult.models.gemma3_shape import Shape
 from auscult.models.hub.listener import HubListener, seeded
 from auscult.models.listener import Encoded, Features, Step, token_id
 from auscult.models.tokens import EOS, GEMMA_TURNS, TURN, Chat, build_tokenizer, turns
@@ -86,57 +86,49 @@ def load(path: str | Path, wording: Wording, **how: Any) -> Gemma3Listener:
     return Gemma3Listener(model, processor, wording)
 
 
-def tiny(
-    texts: Iterable[str],
-    tags: Iterable[str],
-    wording: Wording,
-    seed: int = 0,
-    *,
-    width: int = 32,
-    layers: int = 2,
-    sliding: int = 24,
-    image_tokens: int = 16,
-) -> Gemma3Listener:
-    """Random weights, real architecture: every other layer a `sliding` window, shorter than a prompt with an image.
-    An image becomes `image_tokens`, a square number, of 4 patches each."""
-    heads = max(4, width // 128)
-    side = 14 * math.isqrt(image_tokens)
-    tokenizer = build_tokenizer(texts, tags, 512, CHAT)
+def tiny(texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int = 0, **shape: int) -> Gemma3Listener:
+    """A random one whose `Shape` has the fields `shape`."""
+    return build(Shape(**shape), texts, tags, wording, seed)
+
+
+def build(shape: Shape, texts: Iterable[str], tags: Iterable[str], wording: Wording, seed: int) -> Gemma3Listener:
+    """Random weights by `seed`, real architecture; a tokenizer learnt from `texts`, each of `tags` one token."""
+    tokenizer = build_tokenizer(texts, tags, shape.vocabulary, CHAT)
     config = Gemma3Config(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 2 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads // 2,
-            "head_dim": width // heads,
-            "query_pre_attn_scalar": width // heads,
-            "sliding_window": sliding,
-            "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
-            "initializer_range": width**-0.5,
+            "hidden_size": shape.width,
+            "intermediate_size": 2 * shape.width,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.heads // 2,
+            "head_dim": shape.width // shape.heads,
+            "query_pre_attn_scalar": shape.width // shape.heads,
+            "sliding_window": shape.sliding,
+            "layer_types": ["sliding_attention", "full_attention"] * (shape.layers // 2),
+            "initializer_range": shape.width**-0.5,
             "max_position_embeddings": 8192,
         },
         vision_config={
-            "hidden_size": width,
-            "intermediate_size": 2 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": max(2, width // 256),
-            "image_size": side,
-            "patch_size": 7,
+            "hidden_size": shape.width,
+            "intermediate_size": 2 * shape.width,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.vision_heads,
+            "image_size": shape.side,
+            "patch_size": shape.patch,
             "vision_use_head": False,
         },
-        mm_tokens_per_image=image_tokens,
+        mm_tokens_per_image=shape.image_tokens,
         image_token_index=token_id(tokenizer, NAMED["image_token"]),
         boi_token_index=token_id(tokenizer, NAMED["boi_token"]),
         eoi_token_index=token_id(tokenizer, NAMED["eoi_token"]),
-        initializer_range=width**-0.5,
+        initializer_range=shape.width**-0.5,
         pad_token_id=token_id(tokenizer, CHAT.pad),  # pyright: ignore[reportCallIssue]
         eos_token_id=token_id(tokenizer, CHAT.end),  # pyright: ignore[reportCallIssue]
     )
     model = seeded(Gemma3ForConditionalGeneration, config, seed)
     projection = cast(Any, model.model).multi_modal_projector.mm_input_projection_weight
-    nn.init.normal_(projection, std=width**-0.5, generator=torch.Generator().manual_seed(seed))
-    images = Gemma3ImageProcessorPil(size={"height": side, "width": side})
-    processor = Gemma3Processor(images, tokenizer, chat_template=CHAT.template, image_seq_length=image_tokens)
+    nn.init.normal_(projection, std=shape.width**-0.5, generator=torch.Generator().manual_seed(seed))
+    images = Gemma3ImageProcessorPil(size={"height": shape.side, "width": shape.side})
+    processor = Gemma3Processor(images, tokenizer, chat_template=CHAT.template, image_seq_length=shape.image_tokens)
     return Gemma3Listener(model, processor, wording)
