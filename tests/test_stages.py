@@ -146,10 +146,19 @@ def test_the_command_does_a_stage_and_a_run(whole: Path, folder: Path, capsys):
     assert main(arguments) == 0
     figures = json.loads(capsys.readouterr().out)
     assert list(figures["results"]) == ["start", "sft", "grpo"]
+    assert main([*arguments, "--stage", "sft", "--overwrite"]) == 2
+    assert "--overwrite deletes all stages" in capsys.readouterr().err
+    assert (whole / "done").exists()
     assert main([*arguments, "--preset", "tinny"]) == 2
     assert "did you mean 'tiny'?" in capsys.readouterr().err
     assert main(["run", "medgemma-audio", "--help"]) == 0
     assert "presets of medgemma-audio: full, tiny, recordings" in capsys.readouterr().out
+
+
+def test_who_opens_data_that_a_recipe_has_not_made_yet_is_told_how(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", "medgemma-audio"]) == 2
+    assert "which recipe medgemma-audio makes: auscult run medgemma-audio --stage prepare" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -62,7 +62,8 @@ def asked(
     """The recipe that a command is given, with all settings in place, and the command's own flags; None when it was
     asked for help, which is then printed.
 
-    `data` says that the command opens the recipe's data; `sections` are those that its help is about, by default all.
+    `data` says that the command opens the recipe's data, and first makes those that the recipe makes; `sections` are
+    those that its help is about, by default all.
     """
     parser.add_argument(
         "recipe", metavar="RECIPE", nargs="?", help=f"{', '.join(recipe_names())}, a YAML file or a run folder"
@@ -94,7 +95,10 @@ def asked(
         return None
     if known.recipe is None:
         raise ConfigError(f"{parser.command}: name a recipe: {', '.join(recipe_names())}, a YAML file or a run folder")
-    return (open_with_data if data else open_recipe)(known.recipe, overrides, known.preset), known
+    recipe = open_recipe(known.recipe, overrides, known.preset)
+    if data and recipe.prepare is None:
+        refuse_unfound(recipe, known.recipe, overrides)
+    return recipe, known
 
 
 def overrides_of(parser: Parser, words: Sequence[str]) -> dict[str, str]:
@@ -120,10 +124,11 @@ def _first(arguments: Sequence[str]) -> list[str]:
 
 
 def look_for_data(recipe: Recipe, name: str) -> None:
-    """Refuses a recipe whose own idea of where the data are is wrong here: the reader did not choose it. One that makes
-    its data itself is none."""
+    """Refuses a recipe whose own idea of where the data are is wrong here: the reader did not choose it."""
     root = getattr(recipe.data, "root", None)
-    if isinstance(root, str) and recipe.prepare is None and not Path(root).exists():
+    if isinstance(root, str) and not Path(root).exists():
+        if recipe.prepare is not None:
+            raise ConfigError(f"there is no {root} yet, which recipe {name} makes: auscult run {name} --stage prepare")
         raise ConfigError(
             f"there is no {root} here, which recipe {name} assumes as `data.root`; name yours with --data.root "
             + ("FILE" if Path(root).suffix else "DIR")
@@ -143,9 +148,14 @@ def open_recipe(name: str, overrides: Mapping[str, str], laid: Sequence[str] = (
 def open_with_data(name: str, overrides: Mapping[str, str], laid: Sequence[str] = ()) -> Recipe:
     """`open_recipe`, for a command that opens the recipe's data: refused where its own idea of their place is wrong."""
     recipe = open_recipe(name, overrides, laid)
+    refuse_unfound(recipe, name, overrides)
+    return recipe
+
+
+def refuse_unfound(recipe: Recipe, name: str, overrides: Mapping[str, str]) -> None:
+    """`look_for_data`, unless the command line says where they are."""
     if not {"data", "data.root"} & overrides.keys():
         look_for_data(recipe, name)
-    return recipe
 
 
 def settings(

@@ -60,9 +60,11 @@ def work(command: str, recipe: Recipe, known: argparse.Namespace) -> int:
     out = Path(known.out) if known.out else pipeline.folder(_folder(recipe.name, command))
     if out.is_file():
         raise ConfigError(f"{command}: --out {out} is a file; name a folder")
+    spoken, stage = shlex.join(["auscult", *sys.argv[1:]]), getattr(known, "stage", None)
+    if stage is not None and known.overwrite:
+        raise ConfigError(f"{command}: --overwrite deletes all stages in {out}; leave it or --stage {stage} out")
     if command != "run":
         recipe = pipeline.only(recipe, None if command == "eval" else command)
-    spoken, stage = shlex.join(["auscult", *sys.argv[1:]]), getattr(known, "stage", None)
     with Reporter() as bars, tracking(known.tracker, out, to_dict(recipe), bars, bars.say) as (tell, tracker):
         figures = pipeline.run(recipe, out, spoken, tell, say=bars.say, overwrite=known.overwrite, stage=stage)
         if tracker is not None and figures:
