@@ -279,6 +279,8 @@ def test_only_the_questions_that_the_errors_of_a_run_name_are_asked_again(exam, 
     assert main(["compare", str(tmp_path / "out"), str(tmp_path / "second"), "--common", "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)["comparisons"]
     assert (found["total"]["p"], found["notes"][0][:11]) == (None, "A selection")
+    assert main(["rewards", "audit", str(tmp_path / "second")]) == 2
+    assert "is a run of `auscult eval`, which has no rewards" in capsys.readouterr().err
     assert all(second[name]["key"] == first[name]["key"] for name in second), "they are the same questions"
 
 
@@ -297,6 +299,11 @@ def test_a_part_of_a_benchmark_says_so_and_the_whole_does_not(exam, tmp_path):
         ('{"id": "q3"}\n{"id": "q11"}\n', r"ids:2: the benchmark has no question 'q11', did you mean 'q1'"),
         ('{"id": "q3"}\n{"input": "q1"}\n', r"ids:2: no `id`; write the file again: auscult errors"),
         ('{"id": "q3"}\n{"id": "q', r"ids:2: no JSON"),
+        ('{"id": "q3"}\n{"id": "q3"}\n', r"ids:2: the id 'q3' stands at .*ids:1 already"),
+        (
+            '{"id": "q3", "input": "How many  sounds?"}\n{"id": "q4", "input": "How many dogs?"}\n',
+            r"ids:2: it asks 'How many dogs\?', and the benchmark's question 'q4' is 'How many sounds\?': it was",
+        ),
         ("", "no row"),
     ],
 )
@@ -392,6 +399,10 @@ def test_the_command_takes_form_and_family_from_the_run_that_trained_the_model(g
         (["eval", "mmau", "--gold", "{gold}", "--model", "{torn}"], "config.json: no valid JSON"),
         (["eval", "mmau", "--gold", "{gold}", "--model", "{stray}"], "`model.family` is missing; name one of"),
         (["eval", "mmau", "--gold", "{gold}", "--server", "http://127.0.0.1:9/v1", "--scorer", "leter"], "'letter'"),
+        (
+            ["eval", "mmau", "--gold", "{gold}", "--server", "http://127.0.0.1:9/v1", "--scorer", "all"],
+            "an exam has one scorer; `auscult score --scorer all` puts every rule",
+        ),
         (["eval", "mmau", "--gold", "g.json"], "model or a server"),
         (["eval", "mmau", "--gold", "g.json", "--model", "nowhere/at/all", "--model.family", "graft"], "no model in"),
         (["eval", "mmau", "--gold", "g.json", "--golt", "x"], "did you mean"),
@@ -736,7 +747,7 @@ def test_conditions_without_media_are_judged_when_they_are_asked_for(spoken, ans
         (
             [{"id": "q", "question": "?", "choices": ["a", "b"], "answer": "a", "audio_path": "a.wav"}],
             ["mmar", "--scorer", "rubrics"],
-            "no `rubric` of criteria",
+            "no `rubric`, a list of criteria",
         ),
     ],
 )

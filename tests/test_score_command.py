@@ -131,6 +131,8 @@ def test_help_names_the_benchmarks_and_the_rules(capsys: pytest.CaptureFixture[s
     assert code == 0
     assert "voicebench_mcq" in said
     assert "vqarad" in said
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["judged"] == ["binary", "open", "reference", "rubrics"]
 
 
 def test_the_printed_interval_is_the_results_own_and_knows_of_clusters(

@@ -230,3 +230,12 @@ def test_json_lines_take_the_name_that_csv_has(tmp_path: Path) -> None:
     path.write_text('{"caption_predicted": "a dog", "references": ["a dog barks"]}\n')
     [row] = read_captions(path)
     assert row.prediction == "a dog"
+
+
+@pytest.mark.parametrize("flag", ["--clap", "--sbert"])
+def test_a_model_that_is_no_folder_and_no_hub_id_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    path = lines(tmp_path / "c.jsonl", {"prediction": "a dog", "references": ["a dog barks"]})
+    assert main(["score", "captions", str(path), flag, "nope"]) == 2
+    assert f"{flag} nope: there is no such folder" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,31 @@ def test_gold_rows_without_criteria_are_named(questions, gold, judge, tmp_path):
     with pytest.raises(DataError, match=r"1 questions have no criteria .* q8"):
         rate(questions, {k: v for k, v in read_expectations(gold).items() if k != "q8"}, {}, judge)
     old = tmp_path / "old.jsonl"
-    for row in ({"id": "q0"}, {"id": "q0", "rubric": []}, {"id": "q0", "rubric": [{"name": "a", "choices": [0]}]}):
+    for row in ({"id": "q0"}, {"id": "q0", "rubric": []}):
         old.write_text(json.dumps(row))
         with pytest.raises(DataError, match=r"old\.jsonl:1: no `rubric`.*February 2026"):
             read_expectations(old)
+
+
+@pytest.mark.parametrize(
+    ("rubric", "said"),
+    [
+        (None, "no `rubric`, a list of criteria"),
+        ([], "no `rubric`, a list of criteria"),
+        (["clear"], "`rubric[0]`: text instead of an object"),
+        ([{"name": "c", "choices": [0, 1]}], "`rubric[0]`: no `scoring_point`"),
+        (
+            [
+                {"name": "c", "scoring_point": "p", "choices": [0, 1]},
+                {"name": "d", "scoring_point": "p", "choices": ["0", "1"]},
+            ],
+            "`rubric[1]`: `choices` is",
+        ),
+        ([{"name": "c", "scoring_point": "p", "choices": []}], "write the scores there are as numbers"),
+    ],
+)
+def test_a_rubric_that_cannot_be_used_says_which_part(tmp_path: Path, rubric: object, said: str):
+    path = tmp_path / "meta.jsonl"
+    path.write_text(json.dumps({"id": "1", "rubric": rubric}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(said)):
+        read_expectations(path)

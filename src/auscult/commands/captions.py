@@ -158,6 +158,12 @@ def _by_models(scored: Scored, known: argparse.Namespace) -> Scored:
     from auscult.evaluate import captions
     from auscult.rewards import clap, fense, sbert
 
+    for flag in MODELS:
+        name = getattr(known, flag)
+        if name and len(Path(name).parts) == 1 and not Path(name).exists():  # of two parts it may be a hub id
+            raise ConfigError(
+                f"score captions: --{flag} {name}: there is no such folder; name one, or a hub id (OWNER/NAME)"
+            )
     if known.clap or known.sbert:
         quiet()
     if known.clap:

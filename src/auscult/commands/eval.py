@@ -167,7 +167,7 @@ def _exam(what: str, values: Mapping[str, Any], overrides: Mapping[str, str]) ->
     from auscult.evaluate.exam import Exam
 
     folder = Path(what) / "config.yaml"
-    return build(Exam, values, overrides, where=str(folder) if folder.is_file() else f"auscult eval {what}")
+    return build(Exam, values, overrides, where=str(folder) if folder.is_file() else f"eval {what}")
 
 
 def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int:

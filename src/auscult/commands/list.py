@@ -26,6 +26,7 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.evaluate import benchmark, scoring
     from auscult.models.family import Model
     from auscult.rewards import rubric
+    from auscult.rewards.judging.prompt import shipped
     from auscult.train.algorithm import Algorithm
 
     broken: list[str] = []
@@ -52,6 +53,7 @@ def run(command: str, arguments: list[str]) -> int:
         "rewards": list(working(rubric.files(), rubric.find)),
         "benchmarks": list(working(benchmark.PLUGIN.names(), benchmark.find)),
         "scorers": list(working(scoring.SCORERS.names(), scoring.scorer)),
+        "judged": list(shipped()),
         "forms": list(FORMS),
     }
     if known.json:

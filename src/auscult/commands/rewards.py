@@ -41,6 +41,7 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.rewards.audit import examine
     from auscult.rewards.rubric import Rubric
 
+    _refuse_exam(Path(known.recipe))
     recipe = open_with_data(known.recipe, overrides_of(parser, rest))
     rewards = {name: stage.request.rewards for name, stage in recipe.stages.items() if stage.request}
     if not rewards:
@@ -60,6 +61,17 @@ def run(command: str, arguments: list[str]) -> int:
         for name, audit in audits.items():
             _show(f"{recipe.name}, stage {name}, form {recipe.wording.form}", audit, flat.get(name, []))
     return 2 if any(audit.total.holes for audit in audits.values()) else 0
+
+
+def _refuse_exam(run: Path) -> None:
+    """Raises ConfigError for the run folder of an exam, which has no rewards."""
+    from auscult.core.yaml12 import read_yaml
+
+    config = run / "config.yaml"
+    if config.is_file() and "benchmark" in read_yaml(config):
+        raise ConfigError(
+            f"{run} is a run of `auscult eval`, which has no rewards; audit the recipe that trained its model"
+        )
 
 
 def _rubrics(recipe: Recipe, rewards: Mapping[str, Rewards], aside: Path) -> dict[str, Rubric]:

@@ -26,6 +26,8 @@ from typing import Any
 
 from auscult.core.errors import DataError
 from auscult.core.types import Parsed, Sample
+from auscult.core.yaml12 import flow
+from auscult.data import rows
 from auscult.evaluate import records
 from auscult.evaluate.judged import NO_PREDICTION, Docket, Put
 from auscult.evaluate.predictions import Problem
@@ -170,18 +172,23 @@ def _fields(sample: Sample, expected: Expectation, submitted: Submitted) -> dict
 
 
 def _expectation(record: records.Record) -> Expectation:
-    criteria = [_criterion(entry) for entry in record.row.get("rubric") or ()]
-    if not criteria or None in criteria:
+    entries = record.row.get("rubric")
+    if not isinstance(entries, list) or not entries:
         raise DataError(
-            f"{record.where}: no `rubric` of criteria, each with name, scoring_point and choices; give the "
+            f"{record.where}: no `rubric`, a list of criteria, each with name, scoring_point and choices; give the "
             "MMAR-meta.jsonl of February 2026 or later"
         )
-    return Expectation(str(record.row.get("thinking") or ""), tuple(filter(None, criteria)))
+    criteria = tuple(_criterion(entry, f"{record.where}: `rubric[{place}]`") for place, entry in enumerate(entries))
+    return Expectation(str(record.row.get("thinking") or ""), criteria)
 
 
-def _criterion(entry: Any) -> Criterion | None:
-    match entry:
-        case {"name": str(name), "scoring_point": str(point), "choices": [int() | float(), *_] as choices}:
-            return Criterion(name, point, tuple(choices))
-        case _:
-            return None
+def _criterion(entry: Any, where: str) -> Criterion:
+    said = rows.mapping(entry, where)
+    name, point = (rows.text(rows.required(said, key, where), key, where) for key in ("name", "scoring_point"))
+    choices = rows.required(said, "choices", where)
+    numbers = isinstance(choices, list) and all(type(one) in (int, float) for one in choices)
+    if not numbers or not choices:
+        raise DataError(
+            f"{where}: `choices` is {flow(choices)}; write the scores there are as numbers, for example [0, 1]"
+        )
+    return Criterion(name, point, tuple(choices))
