@@ -437,6 +437,7 @@ def _evaluated(
         unheard=label != "start",
         train=(train[index] for index in range(train.size or 0)),
         tell=lambda what, done, total: tell(f"evaluate {label}: {what}", done, total, {}),
+        precision=recipe.train.precision,
     )
     if who.rank:
         return
@@ -453,7 +454,8 @@ def compare(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     measured, labels = metric(recipe.evaluate.metric), labels_of(recipe)
     pairs = list(itertools.pairwise(labels))
     if labels[-1] != "start":
-        pairs += [(labels[-1] + before, labels[-1] + after) for before, after in measured.against]
+        ended = [(labels[-1] + before, labels[-1] + after) for before, after in measured.against]
+        pairs += [pair for pair in ended if (out / f"samples_{pair[0]}.jsonl").exists()]
     rows: list[dict[str, Any]] = []
     for before, after in pairs:
         first, second = (measured.read(out / f"samples_{label}.jsonl") for label in (before, after))

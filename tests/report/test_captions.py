@@ -84,7 +84,7 @@ def test_page_and_terminal_say_cider_and_nothing_of_accuracy(described: Path) ->
         assert "CIDEr-D on 300 held-out clips: 0.004 at the start, 0.655 after SFT, 0.812 after GRPO." in told
         for number in ("0.731 to 0.893", "0.217", "0.190", "0.050", "0.431", "+0.157", "+0.101 to +0.213"):
             assert number in told, number
-        assert "After GRPO with another's audio against the best constant caption" in told
+        assert "After GRPO with another's media against the best constant caption" in told
         assert "180 are described better, 80 worse, 40 as well" in told
         assert told.count("The interval includes 0: no difference is shown.") == 1
         assert "ccuracy" not in told

@@ -4,16 +4,18 @@
     majority   the best constant guess for each kind of question (its task): always the same answer, or always the same
                place among the options. It is read off the held-out answers, so on few questions it is a little too good
     shuffled   the same model, each question asked about the media of another one, which are not its own
-    silence    the same model, the media replaced by silence of the same length, images by a grey of the same size
+    silence    the same model, the media replaced by silence of the same length, images beside them by a grey as large
+    text_only  in place of silence where all media are images: the same model, the images withheld. The prompt has no
+               place for them, and all of its text, names of views included
 
-A model that listens is far above the last two; one that does not listen equals them.
+A model that listens, or looks, is far above those without its media; one that does not equals them.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +30,10 @@ from auscult.media.audio import decode
 
 SILENCE_RATE = 16_000
 """Rate of the silence that stands in for a file, Hz."""
+UNHEARD = ("shuffled", "silence", "text_only")
+"""All ways to ask a model without a question's own media."""
+Change = Callable[[Sample], Sample]
+"""Gives a sample other media; applied when it is asked, for silence for all of them would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,14 @@ def constants(sample: Sample) -> set[str | int]:
     return {guess for place, option in enumerate(sample.choices) if option in accepted for guess in (option, place)}
 
 
+def unheard(samples: Sequence[Sample], seed: int) -> dict[str, Change]:
+    """How these questions are asked without their own media, by the names of `UNHEARD`."""
+    donors = {sample.id: sample for sample in shuffled(samples, seed)}
+    kinds = {type(part) for sample in samples for part in sample.media}
+    none: dict[str, Change] = {"text_only": withheld} if kinds == {Image} else {"silence": silenced}
+    return {"shuffled": lambda sample: donors[sample.id], **none}
+
+
 def shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
     """Each question with the media of another one that has the same kinds of media: one seeded cycle a kind, in which
     questions about the same clip stand together and their donors as far away as the most asked clip has questions, so
@@ -101,6 +115,15 @@ def shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
 def silenced(sample: Sample) -> Sample:
     """The sample with silence as long, or one grey as large, as each of its media."""
     return with_media(sample, tuple(_silence(media) for media in sample.media))
+
+
+def withheld(sample: Sample) -> Sample:
+    """The sample without its images: its text alone."""
+    turns = (
+        replace(turn, content=tuple(part for part in turn.content if not isinstance(part, Image)))
+        for turn in sample.turns
+    )
+    return replace(sample, turns=tuple(turns))
 
 
 def _silence(media: Media) -> Media:

@@ -2,7 +2,7 @@
 
     prompt x condition x question x draw  ->  answers.jsonl, a row each as it arrives  ->  outcomes
 
-A condition is `heard`, the question with its own media, or one of the baselines `shuffled` and `silence`
+A condition is `heard`, the question with its own media, or one of the baselines `UNHEARD`
 (`baselines.py`), which are drawn once. Of the `votes` draws of a heard question the answer that most of them give
 counts; a draw without a readable answer does not vote.
 
@@ -40,7 +40,7 @@ from auscult.core.journal import Journal
 from auscult.core.seeds import derive
 from auscult.core.types import Media, Outcome, Parsed, Sample, Sampling
 from auscult.evaluate import records, scoring
-from auscult.evaluate.baselines import shuffled, silenced
+from auscult.evaluate.baselines import UNHEARD, unheard
 from auscult.evaluate.benchmark import Benchmark, did_you_mean
 from auscult.evaluate.options import Evaluate
 from auscult.evaluate.predictions import KEYS, ONLY, by_id
@@ -53,7 +53,7 @@ TEXTUAL = ("choice", "string_match", "rubrics")
 """Rules that want the text of an option where a reply names it by its letter; the other ones read what was written."""
 JUDGES = tuple(shipped())
 """Rules that are a judge's."""
-HEARD, SHUFFLED, SILENCE = "heard", "shuffled", "silence"
+HEARD = "heard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,7 @@ class Exam:
     votes: int = 1
     """Answers drawn to each question; the one most often given counts."""
     baselines: bool = True
-    """Ask everything without its media too: another question's, and silence. `auscult eval` sets false where a judge
-    scores."""
+    """Ask everything with another question's media too, and with none; `auscult eval` does not where a judge scores."""
     scorer: str | None = None
     """What tells right from wrong; null is the benchmark's own rule. open, binary, reference and rubrics are a judge's:
     their questions are asked here, and `auscult score` scores them."""
@@ -101,6 +100,10 @@ class Exam:
             raise ValueError(f"prompts {list(self.prompts)} name one twice; keep it once")
         if not 0 <= self.max_failed < 1:
             raise ValueError(f"max_failed is {self.max_failed}: set a share from 0 to below 1")
+        if self.evaluate.calibration:
+            raise ValueError(
+                "calibration is measured of a recipe's held-out samples (auscult eval RECIPE): leave it out"
+            )
         for prompt in self.prompts:
             replace(self.wording, prompt=prompt)
         _distinct(self.prompts)
@@ -120,8 +123,7 @@ class Exam:
         """Everything that is asked; `who` stands for the weights that answer."""
         conditions: dict[str, Callable[[Sample], Sample]] = {HEARD: lambda sample: sample}
         if self.baselines:
-            donors = {sample.id: sample for sample in shuffled(samples, self.seed)}
-            conditions |= {SHUFFLED: lambda sample: donors[sample.id], SILENCE: silenced}
+            conditions |= unheard(samples, self.seed)
         for prompt in self.prompts:
             for condition, change in conditions.items():
                 yield Sitting(
@@ -162,7 +164,7 @@ def _distinct(prompts: Sequence[str]) -> None:
     """Raises ValueError when the files of one prompt would be those of another one, or the comparison's."""
     of = {"comparison": "the file that compares them"}
     for prompt in prompts:
-        for name in (label(prompt, condition) for condition in (HEARD, SHUFFLED, SILENCE)):
+        for name in (label(prompt, condition) for condition in (HEARD, *UNHEARD)):
             if (other := of.setdefault(name, prompt)) != prompt:
                 raise ValueError(
                     f"prompts: the files of {prompt} and of {other} would have one name, {name}; rename it"
@@ -258,7 +260,7 @@ class Sitting:
     prompt: str
     """Its name."""
     condition: str
-    """`heard`, `shuffled` or `silence`."""
+    """`heard`, or one of the baselines `UNHEARD`."""
     wording: Wording
     """How the questions are put."""
     samples: Sequence[Sample]

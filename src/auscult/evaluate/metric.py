@@ -45,7 +45,8 @@ class Metric(ABC, Generic[Row]):
     figure: ClassVar[str]
     """What the headline is called in files: the key of `said`, and of a check's `heldout/FIGURE`."""
     against: ClassVar[tuple[tuple[str, str], ...]]
-    """Which rows of the last model are compared beside those of all models: endings of labels, before and after."""
+    """Which rows of the last model are compared beside those of all models, where they were asked for: endings of
+    labels, before and after."""
     references: ClassVar[bool]
     """Whether all answers of a sample count at once, as references."""
     rewards: ClassVar[Mapping[str, float | Mapping[str, Any]]]

@@ -24,11 +24,16 @@ class Evaluate:
     """Longest reply, tokens."""
     batch: int = 128
     """Questions that are answered at once."""
+    calibration: bool = False
+    """Measure how sure the model is of its answers too, and whether it should be: one more pass over every question
+    with options."""
     showcase: int = 20
     """Sampled rollouts that the report plays."""
 
     def __post_init__(self) -> None:
         at_least({"limit": (1 if self.limit is None else self.limit, 1), "showcase": (self.showcase, 0)})
+        if self.calibration and self.metric != "choice":
+            raise ValueError(f"calibration is of answers, and metric is {self.metric}: leave it out")
         at_least({"max_tokens": (self.max_tokens, 1), "batch": (self.batch, 1)})
 
     @property

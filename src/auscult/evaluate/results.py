@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from auscult.core.types import Outcome
 from auscult.data.sources.studies import SHOWN
 from auscult.evaluate.baselines import Guess, overall
+from auscult.evaluate.calibration import Sureness, calibration
 from auscult.evaluate.outcomes import proportion
 from auscult.evaluate.statistics import clustered_se
 from auscult.models.wording import template
+
+TAGS = ("task", "view", "question_type")
+"""What an accuracy is broken down by, where samples say it."""
 
 
 def prompt_of(name: str) -> dict[str, str]:
@@ -29,38 +33,52 @@ class Evaluation:
     outcomes: tuple[Outcome, ...]
     """One for each sample, in order."""
     unheard: dict[str, tuple[Outcome, ...]]
-    """The same samples asked with `shuffled` media and with `silence`."""
+    """The same samples asked with other media or none, by the names of `baselines.UNHEARD`."""
     guesses: Mapping[str, Guess]
     """By task (`` for questions without one): what can be had without a model."""
     media: Mapping[str, int]
     """Clips and images asked about (`clips`), and what the listener did to them on the way (its `RENDERED` counts)."""
     scorer: str = "choice"
     """What told right from wrong."""
+    sure: tuple[Sureness, ...] = ()
+    """How sure the model is of each answer; empty where that was not asked."""
 
     def to_dict(self) -> dict[str, Any]:
         """What a results file holds."""
         groups = [outcome.group for outcome in self.outcomes]
         error = clustered_se([outcome.correct for outcome in self.outcomes], groups)
         shown = Counter(o.tags["report"] for o in self.outcomes if o.tags.get("report") in SHOWN)
-        tasks = {
-            task: [o for o in self.outcomes if o.tags.get("task") == task] for task in sorted(self.guesses) if task
-        }
         return {
             "scorer": self.scorer,
             **proportion(self.outcomes),
             "clustered_se": error if error > 1e-9 else None,  # NaN for one group; 0 where all groups are alike
             "clusters": len(set(groups)),
             "unparsed": dict(Counter(o.parsed.problem for o in self.outcomes if o.parsed.problem)),
-            "by": {
-                "task": {
-                    task: {**proportion(rows, self.outcomes), "baselines": asdict(self.guesses[task])}
-                    for task, rows in tasks.items()
-                }
-            },
-            "baselines": {
-                **asdict(overall(self.guesses, [outcome.tags.get("task", "") for outcome in self.outcomes])),
-                **{name: proportion(outcomes) for name, outcomes in self.unheard.items()},
-            },
+            "by": {tag: found for tag in TAGS if (found := self._by(tag)) or tag == "task"},
+            "baselines": self._baselines(range(len(self.outcomes))),
             "media": dict(self.media),
+            **({"calibration": calibration(self.sure)} if self.sure else {}),
             **({"report_shown": dict(shown)} if shown else {}),
         }
+
+    def _by(self, tag: str) -> dict[str, dict[str, Any]]:
+        """The accuracy of the rows with each value of a tag, their baselines beside it."""
+        places: dict[str, list[int]] = {}
+        for place, outcome in enumerate(self.outcomes):
+            if value := outcome.tags.get(tag):
+                places.setdefault(value, []).append(place)
+        return {
+            value: {
+                **proportion([self.outcomes[place] for place in places[value]], self.outcomes),
+                "baselines": self._baselines(places[value]),
+            }
+            for value in sorted(places)
+        }
+
+    def _baselines(self, places: Sequence[int]) -> dict[str, Any]:
+        """What else the rows at these places would be answered by; without a model, by the kind of question (task)."""
+        tasks = [self.outcomes[place].tags.get("task", "") for place in places]
+        asked = {
+            name: proportion([rows[place] for place in places], self.outcomes) for name, rows in self.unheard.items()
+        }
+        return {**asdict(overall(self.guesses, tasks)), **asked}

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-BASELINES = ("chance", "majority", "shuffled", "silence")
-"""Baselines every report speaks of: two that need no model, two that give the model the wrong audio."""
+BASELINES = ("chance", "majority", "shuffled", "silence", "text_only")
+"""Baselines that reports speak of: two that need no model, and those that give the model other media or none; one of
+the last two, by what the questions are about."""
 METRICS = ("cider_d", "rouge_l", "bleu_1", "bleu_2", "bleu_3", "bleu_4")
 """What captions are scored by; the first is what is told first."""
 STAGES = ("sft", "rest", "grpo")
@@ -316,6 +317,13 @@ class Figures:
         """Baselines of the rows that have `value` for `tag`; where results differ, those of the last one."""
         shares = [result.by[tag][value] for result in self.results if value in result.by.get(tag, {})]
         return {name: beside for share in shares for name, beside in share.baselines.items()}
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Baselines to speak of, measured or not: silence, or text alone where that was asked in its place."""
+        measured = dict.fromkeys(name for result in self.results for name in result.total.baselines)
+        unasked = "silence" if "text_only" in measured else "text_only"
+        return tuple(name for name in dict.fromkeys([*BASELINES, *measured]) if name != unasked or name in measured)
 
     @property
     def reasons(self) -> tuple[str, ...]:

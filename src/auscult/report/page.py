@@ -22,7 +22,7 @@ from markupsafe import Markup
 from auscult.core.runs import write_bytes
 from auscult.report import charts, words
 from auscult.report.encoder import PROBES, encoder_of, is_pretraining
-from auscult.report.figures import BASELINES, Clip, Figures, Shown
+from auscult.report.figures import Clip, Figures, Shown
 from auscult.report.panels import number, panels_of
 from auscult.report.reading import figures_of
 
@@ -92,7 +92,6 @@ def render(found: Figures, run: Path) -> str:
         stages=[drawn for drawn in stages if not is_pretraining(drawn[0])],
         clips=sum(len(card.players) for card in cards),
         troubles=[(card.rollouts[0].id, player) for card in cards for player in card.players if player.trouble],
-        baselines=dict.fromkeys([*BASELINES, *(name for result in found.results for name in result.total.baselines)]),
         rivals=dict.fromkeys([*words.RIVALS, *(name for result in found.described for name in result.baselines)]),
         problems=PROBLEMS,
         number=number,

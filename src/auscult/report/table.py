@@ -50,7 +50,7 @@ def table(run: Path) -> RenderableType:
         if constant := found.described[-1].constant:
             parts.append(Text(f"{RIVALS['constant']}: {constant!r}"))
     if found.results:
-        parts += [_accuracy(found.results), *(_breakdown(found, tag) for tag in found.breakdowns)]
+        parts += [_accuracy(found), *(_breakdown(found, tag) for tag in found.breakdowns)]
     parts += [Text(f"{claim(pair)}: {points(pair.difference)} points. {evidence(pair)}") for pair in found.comparisons]
     parts += [Text(f"{claim(pair)}: {gain(pair.difference)} CIDEr-D. {rivalry(pair)}") for pair in found.rivals]
     if not found.comparisons and not found.rivals and len(found.evaluated) != 1:
@@ -77,12 +77,12 @@ def print_table(run: Path, console: Console) -> None:
     console.print(table(run))
 
 
-def _accuracy(results: Sequence[Result]) -> Table:
+def _accuracy(found: Figures) -> Table:
+    results = found.results
     drawn = _columns("", results)
     drawn.add_row("Accuracy", *(Text(percent(result.total.accuracy), style="bold") for result in results))
     drawn.add_row("95% interval", *(Text(between(result.total.interval)) for result in results))
-    measured = dict.fromkeys([*BASELINES, *(name for result in results for name in result.total.baselines)])
-    for name in measured:
+    for name in found.baselines:
         shares = [result.total.baselines.get(name) for result in results]
         drawn.add_row(Text(BASELINES.get(name, name)), *map(_cell, shares))
     drawn.add_row("No answer", *(Text(_unparsed(result)) for result in results))

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from auscult.report.figures import METRICS, Comparison, Described, Iteration, Result, Rivals
 
-BASELINES = {"chance": "Chance", "majority": "Majority", "shuffled": "Shuffled audio", "silence": "Silence"}
+BASELINES = {
+    "chance": "Chance",
+    "majority": "Majority",
+    "shuffled": "Shuffled media",
+    "silence": "Silence",
+    "text_only": "Text only",
+}
 SCORES = dict(zip(METRICS, ("CIDEr-D", "ROUGE-L", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"), strict=True))
 RIVALS = {"constant": "Best constant caption", "shuffled": "Another clip's audio", "silence": "Silence"}
 """What stands beside captions."""
@@ -94,7 +100,7 @@ def _answered(results: Sequence[Result]) -> str:
 def claim(pair: Comparison | Rivals) -> str:
     """Which two are compared."""
     label = pair.after.removesuffix("_shuffled")
-    other = f"{title_of(label)} with another's audio" if label != pair.after else title_of(label)
+    other = f"{title_of(label)} with another's media" if label != pair.after else title_of(label)
     return f"{other} against {_bare(pair.before)}"
 
 
@@ -198,8 +204,9 @@ def _when(label: str) -> str:
 
 def _bare(label: str) -> str:
     for ending, said in (
-        ("_shuffled", "itself with another's audio"),
+        ("_shuffled", "itself with another's media"),
         ("_silence", "itself in silence"),
+        ("_text_only", "itself without images"),
         ("_constant", "the best constant caption"),
     ):
         if label.endswith(ending):

@@ -15,6 +15,7 @@ from typing import Any
 
 from auscult.core.types import Parsed, Rollout, Sample
 from auscult.evaluate import metric
+from auscult.evaluate.baselines import UNHEARD
 from auscult.evaluate.captions import METRICS
 from auscult.evaluate.constant import Constant, best_constant
 from auscult.evaluate.described import (
@@ -65,7 +66,7 @@ class Metric(metric.Metric[Described]):
     """Captions; the headline is the mean CIDEr-D."""
 
     figure = HEADLINE
-    against = (("_shuffled", ""), ("_silence", ""), ("_constant", ""), ("_constant", "_shuffled"))
+    against = (*((f"_{name}", "") for name in UNHEARD), ("_constant", ""), ("_constant", "_shuffled"))
     references = True
     rewards = MappingProxyType({"rouge": 1.0, "form": 0.1})
 

@@ -14,7 +14,7 @@ from typing import Any
 from auscult.core.errors import DataError
 from auscult.core.types import Outcome, Parsed, Rollout, Sample
 from auscult.evaluate import metric
-from auscult.evaluate.baselines import guesses
+from auscult.evaluate.baselines import UNHEARD, guesses
 from auscult.evaluate.comparison import difference
 from auscult.evaluate.outcomes import proportion, read_outcomes, write_outcomes
 from auscult.evaluate.results import Evaluation
@@ -28,7 +28,7 @@ class Metric(metric.Metric[Outcome]):
     """Accuracy."""
 
     figure = "accuracy"
-    against = (("_shuffled", ""), ("_silence", ""))
+    against = tuple((f"_{name}", "") for name in UNHEARD)
     references = False
     rewards = MappingProxyType({"choice": 1.0, "form": 0.1})
 
