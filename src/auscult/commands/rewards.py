@@ -29,9 +29,12 @@ SHOWN = 60
 
 def run(command: str, arguments: list[str]) -> int:
     """Audits the rewards of each stage; its exit code is 2 where a total has a hole."""
-    parser = Parser(command, "audit RECIPE [--limit N] [--json] [--key value ...]")
+    parser = Parser(command, "audit RECIPE [--preset NAME] [--limit N] [--json] [--key value ...]")
     parser.add_argument("what", choices=["audit"], metavar="audit")
     parser.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(recipe_names())}, a YAML file or a run folder")
+    parser.add_argument(
+        "--preset", metavar="NAME", action="append", default=[], help="settings that the recipe has under a name"
+    )
     parser.add_argument("--limit", type=int, default=32, metavar="N", help="held-out samples to try (default: 32)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if parser.helped(arguments):
@@ -42,7 +45,7 @@ def run(command: str, arguments: list[str]) -> int:
     from auscult.rewards.rubric import Rubric
 
     _refuse_exam(Path(known.recipe))
-    recipe = open_with_data(known.recipe, overrides_of(parser, rest))
+    recipe = open_with_data(known.recipe, overrides_of(parser, rest), known.preset)
     rewards = {name: stage.request.rewards for name, stage in recipe.stages.items() if stage.request}
     if not rewards:
         raise ConfigError(f"recipe {recipe.name} has no stage with rewards; audit one that samples replies")
