@@ -153,6 +153,8 @@ def _check_known(rule: str, benchmark: Benchmark) -> None:
         others = ", ".join(other for other in JUDGES if other != rule)
         raise ConfigError(f"{benchmark.title} has no rubrics, only mmar has; take one of {others}")
     names = [*scoring.SCORERS.names(), *JUDGES]
+    if rule == "all":
+        raise ConfigError("an exam has one scorer; `auscult score --scorer all` puts every rule to its predictions")
     if rule not in names:
         near = did_you_mean(rule, names)
         raise ConfigError(f"there is no scorer {rule!r}{near}; there are {', '.join(names)}")
@@ -199,14 +201,15 @@ class Selection:
 def select(samples: Sequence[Sample], path: Path) -> Selection:
     """The samples whose ids stand in a file of rows.
 
-    Raises DataError for a file that cannot be read whole, a row without an id, and an id that no sample has.
+    Raises DataError for a file that cannot be read whole, a row without an id, an id that no sample has or that stands
+    twice, and a question (`input`) that reads otherwise than the sample's.
     """
     file = records.read(path)
     again = f"write the file again: auscult errors RUN --export {path}"
     if file.broken:
         raise DataError(f"{file.broken[0].where}: {file.broken[0].why}; {again}")
     known = {sample.id: sample for sample in samples}
-    wanted: set[str] = set()
+    wanted: dict[str, str] = {}
     for record in file.rows:
         name = by_id(record.row, record.number)
         if name is None:
@@ -214,7 +217,17 @@ def select(samples: Sequence[Sample], path: Path) -> Selection:
         if name not in known:
             near = did_you_mean(name, list(known))
             raise DataError(f"{record.where}: the benchmark has no question {name!r}{near}; {again}")
-        wanted.add(name)
+        if name in wanted:
+            raise DataError(
+                f"{record.where}: the id {name!r} stands at {wanted[name]} already; keep one row, or {again}"
+            )
+        asked = record.row.get("input")
+        if isinstance(asked, str) and asked.split() != known[name].question.split():
+            raise DataError(
+                f"{record.where}: it asks {asked[:60]!r}, and the benchmark's question {name!r} is "
+                f"{known[name].question[:60]!r}: it was written for another version of it; {again}"
+            )
+        wanted[name] = record.where
     return Selection(tuple(sample for sample in samples if sample.id in wanted), len(samples), file.sha256)
 
 
