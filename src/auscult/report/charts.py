@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from auscult.report.figures import Curve, Described, Result, Scores, Share
+from auscult.report.figures import Calibration, Curve, Described, Result, Scores, Share
 from auscult.report.words import BASELINES, RIVALS, between, percent, score, scores_between, title_of
 
 Points = Sequence[tuple[float, float]]
@@ -120,6 +120,24 @@ def interval_strip(share: Share, style: int) -> Markup:
         height=12,
         aria_hidden="true",
     )
+
+
+def reliability_chart(found: Calibration, style: int) -> Markup:
+    """How often answers are right (upwards) that were given with a confidence (to the right): a dot for each bin, its
+    area by its answers, and how far it is from the dashed diagonal, on which confidence is earned."""
+    most, bottom = max((one.n for one in found.filled), default=1), PLOT_TOP + PLOT_HEIGHT
+    ends = {"x1": 0, "x2": "100%"}
+    parts = [_tag("line", "guess g0", y1=bottom, y2=PLOT_TOP, **ends), _text("tick", "right", 0, 10, "start", -GUTTER)]
+    for x in (0, 50, 100):
+        y = _pixel(100 - x)
+        parts += [_tag("line", "grid", y1=y, y2=y, **ends), _text("tick", f"{x}%", 0, y + 4, "end", -7)]
+        parts.append(_text("tick", f"{x}%{' sure' * (x == 100)}", x, bottom + 16, _anchor(x)))
+    for one in found.filled:
+        x, y = f"{100 * one.confidence:.2f}%", _pixel(100 - 100 * one.accuracy)
+        parts.append(_tag("line", f"bar s{style % STYLES}", x1=x, x2=x, y1=_pixel(100 - 100 * one.confidence), y2=y))
+        parts.append(_tag("circle", f"dot s{style % STYLES}", cx=x, cy=y, r=f"{2 + 5 * math.sqrt(one.n / most):.1f}"))
+    told = [f"{one.n:,} answers {percent(one.confidence)} sure, {percent(one.accuracy)} right" for one in found.filled]
+    return _svg(bottom + 20, f"Reliability. {'; '.join(told)}.", *parts)
 
 
 def curve_chart(curves: Sequence[Curve], *, unit: str, spoken: str) -> Markup:

@@ -40,6 +40,34 @@ NOT_MEASURED = Share(None)
 
 
 @dataclass(frozen=True, slots=True)
+class Bin:
+    """Answers of which the model is about equally sure."""
+
+    n: int
+    """Answers."""
+    confidence: float
+    """Mean probability that they were given, 0 to 1."""
+    accuracy: float
+    """Fraction of them that is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Whether a model is as sure of its answers as it may be."""
+
+    bins: int
+    """Bins of equal width from 0 to 1, empty ones counted."""
+    n: int
+    """Answers with a confidence."""
+    ece: float | None
+    """Expected calibration error, a fraction; None where no answer has a confidence."""
+    filled: tuple[Bin, ...]
+    """The bins that are not empty, in order."""
+    unmeasured: Mapping[str, int]
+    """Answers without a confidence, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One evaluation of one set of weights."""
 
@@ -63,6 +91,8 @@ class Result:
     """Breakdowns: tag, then value of the tag."""
     media: Mapping[str, int]
     """What happened to the clips, as counted: `clips`, `trimmed_clips` and more."""
+    calibration: Calibration | None = None
+    """How sure the model is of its answers; None where that was not measured."""
     benchmark: str = ""
     """Whose questions they were; empty for a recipe's own held-out ones."""
 

@@ -19,6 +19,8 @@ from auscult.report.figures import (
     METRICS,
     NOT_MEASURED,
     STAGES,
+    Bin,
+    Calibration,
     Clip,
     Comparison,
     Curve,
@@ -102,8 +104,23 @@ def _result(row: Record) -> Result:
             for tag, shares in row.record("by").children()
         },
         media={what: row.record("media").count(what) for what in row.record("media").values},
+        calibration=_calibration(row.record("calibration")),
         benchmark=row.record("benchmark").text("title") if "benchmark" in row.values else "",
     )
+
+
+def _calibration(row: Record) -> Calibration | None:
+    if not row.values:
+        return None
+    filled = tuple(
+        Bin(one.count("n"), one.fraction("confidence"), one.fraction("accuracy")) for one in row.records("reliability")
+    )
+    n = row.count("n")
+    if sum(one.n for one in filled) != n:
+        raise row.wrong("n", f"is {n}, but the bins hold {sum(one.n for one in filled)} answers")
+    reasons = row.record("unmeasured")
+    ece = None if row.values.get("ece") is None else row.fraction("ece")
+    return Calibration(row.count("bins"), n, ece, filled, {why: reasons.count(why) for why in reasons.values})
 
 
 def _described(row: Record) -> Described:

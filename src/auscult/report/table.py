@@ -33,6 +33,7 @@ from auscult.report.words import (
     rows_of,
     score,
     scores_between,
+    sureness,
     title_of,
     unreadable,
 )
@@ -51,6 +52,11 @@ def table(run: Path) -> RenderableType:
             parts.append(Text(f"{RIVALS['constant']}: {constant!r}"))
     if found.results:
         parts += [_accuracy(found), *(_breakdown(found, tag) for tag in found.breakdowns)]
+    parts += [
+        Text(f"{title_of(result.label)}: {sureness(result.calibration)}")
+        for result in found.results
+        if result.calibration
+    ]
     parts += [Text(f"{claim(pair)}: {points(pair.difference)} points. {evidence(pair)}") for pair in found.comparisons]
     parts += [Text(f"{claim(pair)}: {gain(pair.difference)} CIDEr-D. {rivalry(pair)}") for pair in found.rivals]
     if not found.comparisons and not found.rivals and len(found.evaluated) != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from auscult.report.figures import METRICS, Comparison, Described, Iteration, Result, Rivals
+from auscult.report.figures import METRICS, Calibration, Comparison, Described, Iteration, Result, Rivals
 
 BASELINES = {
     "chance": "Chance",
@@ -127,6 +127,15 @@ def evidence(pair: Comparison) -> str:
 
 def _includes_0(interval: tuple[float, float] | None) -> bool:
     return interval is not None and interval[0] <= 0 <= interval[1]
+
+
+def sureness(found: Calibration) -> str:
+    """What the reliability of a model's answers comes to, in a sentence or two."""
+    reasons = ", ".join(f"{count:,} x {why}" for why, count in found.unmeasured.items())
+    without = f" Without a confidence: {reasons}." if reasons else ""
+    if found.ece is None:
+        return f"No answer has a confidence.{without}"
+    return f"Expected calibration error {percent(found.ece)}: {found.n:,} answers in {found.bins} bins.{without}"
 
 
 def error(result: Result) -> tuple[str, str]:
