@@ -16,14 +16,19 @@ from auscult.commands.recipes import open_recipe, presets, recipe_names
 from auscult.core.config import parse_overrides, to_dict
 from auscult.core.errors import ConfigError
 from auscult.core.yaml12 import read_yaml
+from auscult.models.hub import gemma3
+from auscult.models.wording import Wording
 from auscult.recipe import Recipe
 
-SMALL = """
-    --prepare.train 12 --prepare.val 2 --prepare.test 8 --model.width 32 --model.layers 2 --model.heads 2
+STEPS = """
     --pretrain.epochs 2 --pretrain.log_every 1 --pretrain.save_seconds 0 --pretrain.shape.width 16
     --pretrain.shape.layers 1 --pretrain.shape.heads 2 --pretrain.shape.decoder_width 8
     --pretrain.shape.decoder_heads 2 --train.save_every 1 --train.empty_steps 99 --sft.steps 2 --sft.prompts 3
     --grpo.steps 2 --grpo.prompts 2 --grpo.group 2 --grpo.max_tokens 6 --evaluate.max_tokens 6 --evaluate.showcase 2
+"""
+TINY = """
+    --preset tiny --prepare.train 12 --prepare.val 2 --prepare.test 8
+    --model.width 32 --model.layers 2 --model.heads 2
 """
 FIGURES = ("seconds", "started", "command")
 
@@ -33,13 +38,15 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("stages")
 
 
-def words(folder: Path) -> list[str]:
+def words(folder: Path, more: str = TINY) -> list[str]:
     """The recipe on the command line, its data in `folder`."""
-    places = {"data.root": "captions/train.csv", "data.heldout": "captions/test.csv", "prepare.folder": ""}
-    named = [word for key, place in places.items() for word in (f"--{key}", str(folder / "scenes" / place))]
-    frames = folder / "scenes" / "frames"
-    named += ["--data.frames", f"[{frames}/bal_train, {frames}/eval]", "--pretrain.data", f"[{frames}/bal_train]"]
-    return ["medgemma-audio", "--preset", "tiny", *SMALL.split(), *named]
+    scenes = folder / "scenes"
+    frames = f"{scenes}/frames/bal_train"
+    return [
+        *("medgemma-audio", *more.split(), *STEPS.split(), "--data.root", f"{scenes}/captions/train.csv"),
+        *("--data.heldout", f"{scenes}/captions/test.csv", "--data.frames", f"[{frames}, {scenes}/frames/eval]"),
+        *("--pretrain.data", f"[{frames}]", *(("--prepare.folder", str(scenes)) if more == TINY else ())),
+    ]
 
 
 def recipe(folder: Path) -> Recipe:
@@ -112,6 +119,22 @@ def test_stage_by_stage_and_stopped_in_each_it_is_the_same_run(whole: Path, fold
     assert made["grpo"]["made"] == str(folder / "parts/grpo/model")
     assert list(made["evaluate"]["results"]) == ["start", "sft", "grpo"]
     assert numbers(folder / "parts") == numbers(whole)
+
+
+def test_the_recipe_itself_runs_on_a_base_of_its_kind(whole: Path, folder: Path, capsys):
+    gemma3.tiny(["a low tone sounds, then a click"], (), Wording()).save(folder / "base")
+    command = words(folder, f"--preset full --prepare null --model.base {folder / 'base'}")
+    assert main(["run", *command, "--out", str(folder / "full"), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["results"]) == ["start", "sft", "grpo"]
+    ears = load_file(folder / "full/grpo/model/model.safetensors")
+    assert {name.partition(".")[0] for name in ears} == {"encoder", "projector"}, "a base is not written again"
+    for name, value in load_file(folder / "full/pretrain/encoder/model.safetensors").items():
+        assert not name.startswith("encoder.") or (ears[name] == value).all(), "what is frozen learnt"
+    adapter, before = (load_file(folder / f"full/{at}/model/adapter_model.safetensors") for at in ("grpo", "sft"))
+    assert {name.split(".")[-3] for name in adapter} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    assert adapter.keys() == before.keys()
 
 
 def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
