@@ -77,6 +77,7 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["run", "quickstart", "--overwite"], "run: there is no --overwite, did you mean '--overwrite'?"),
         (["run", "--ouput=x", "quickstart"], "run: there is no --ouput, did you mean '--out'?"),
         (["run", "quickstart", "--sed", "1"], "there is no setting `--sed`, did you mean `--seed`?"),
+        (["run", "quickstart", "--train.stepz", "1"], "setting `--train.stepz`, did you mean `--sft.steps`?"),
         (["run", "quickstart", "--name"], "--name has no value"),
         (["run", "quickstart", "--grpo.group", "0"], "group is 0"),
         (["run", "quickstart", "--sft.steps", "-3"], "steps is -3"),

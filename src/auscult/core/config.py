@@ -522,8 +522,12 @@ def _mapping(value: Any, key: str, where: str) -> dict[str, Any]:
 
 
 def _nearest(key: str, known: Sequence[str], dashes: str = "") -> str:
-    """`, did you mean X?`, or nothing. A key without its section (`lr` for `train.lr`) is found by its last name."""
-    close = difflib.get_close_matches(key, known, n=1) or [other for other in known if other.endswith(f".{key}")]
+    """`, did you mean X?`, or nothing. The last name tells more than the section: `train.stepz` means some `steps`, and
+    `lr` alone means `train.lr`."""
+    last, lasts = key.rpartition(".")[2], {other.rpartition(".")[2] for other in known}
+    named = difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
+    alike = [other for other in known if other.rpartition(".")[2] in named]
+    close = difflib.get_close_matches(key, alike, n=1, cutoff=0.0) or difflib.get_close_matches(key, known, n=1)
     return f", did you mean `{dashes}{close[0]}`?" if close else ""
 
 
