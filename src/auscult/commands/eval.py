@@ -187,8 +187,8 @@ def _work(exam: Exam, out: str | None, *, overwrite: bool, as_json: bool) -> int
     else:
         show(folder, figures, as_json=as_json)
     found = next(iter([*figures["results"].values(), *given.values()]), None)
-    if found and not as_json:
-        print("\n".join(_caveats(found)))
+    for caveat in _caveats(found) if found and not as_json else ():
+        print(caveat)
     return 0
 
 
