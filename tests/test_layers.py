@@ -52,10 +52,11 @@ TABLE: Mapping[str, tuple[str, ...]] = {
         "pipeline",
         "exams",
         "encoders",
+        "asking",
     ),
     "cli": ("core", "commands"),
     "__main__": ("cli",),
-    "asking": ("core", "media", "models", "rollouts"),
+    "asking": ("core", "media", "models", "rollouts", "evaluate"),
     "": ("asking",),
 }
 """Who may import whom, besides its own folder; `` is `auscult/__init__.py`."""

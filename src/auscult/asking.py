@@ -1,11 +1,13 @@
 """A saved model, asked from Python: the folder says what family it is, and what it hears is turned into what it takes.
 
-It answers as in a run: the same prompt, the same passes, greedily unless asked otherwise.
+It answers as in a run: the same prompt, the same passes, greedily unless asked otherwise. A server is asked in the same
+words, but is sent no film whose header names somebody, unless its options allow it.
 """
 
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -16,21 +18,28 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig
 
-from auscult.core.config import Plugin
+from auscult.core.config import Plugin, build
+from auscult.core.endpoint import Endpoint, EndpointError, Failure, Spent, run_to_end
 from auscult.core.errors import ConfigError, MediaError
-from auscult.core.types import Audio, Frames, Image, Media, Sample, Sampling, Turn
+from auscult.core.forms import form
+from auscult.core.types import Audio, Frames, Image, Media, Parsed, Rollout, Sample, Sampling, Turn
+from auscult.core.yaml12 import read_yaml
+from auscult.evaluate.respondents import read_reply
 from auscult.media import audio
 from auscult.models import adapters
 from auscult.models.family import Model
 from auscult.models.listener import Listener
-from auscult.models.wording import Wording
+from auscult.models.wording import Wording, messages
 from auscult.rollouts.local import LocalEngine
+from auscult.rollouts.messages import wire
+from auscult.rollouts.options import Server
 
 Given = str | Path | bytes | NDArray[Any] | tuple[NDArray[Any], int] | Media
 """A recording or picture: its file, the bytes of a recording, feature frames [T, F], pixels uint8 [H, W, 3], mono
 samples [N] with their rate in Hz, or what `auscult.core.types` has for it."""
 AS_WRITTEN = Wording(form="label", instruction=False, choices=False)
 """The model reads what it is asked, and nothing around it."""
+GREEDY = Sampling(temperature=0.0, max_tokens=128)
 FAMILIES = Plugin("family", "auscult.models.families")
 
 
@@ -86,11 +95,59 @@ class AuscultModel:
         prompt that holds a special token.
         """
         given = media if isinstance(media, list) else [] if media is None else [media]
-        turn = Turn("user", (*map(as_media, given), prompt))
-        asked = self.listener.prompt(Sample("asked", (turn,), ()))
         sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
-        ((reply,),) = LocalEngine(self.listener).roll([asked], 1, sampling, seed)
-        return reply.text
+        return self.ask(question(prompt, given), sampling, seed).text
+
+    def ask(self, sample: Sample, sampling: Sampling = GREEDY, seed: int = 0) -> Rollout:
+        """The reply to a question with all that it is, and how its form reads it (`parsed`); see `question`. Raises as
+        `generate` does."""
+        ((reply,),) = LocalEngine(self.listener).roll([self.listener.prompt(sample)], 1, sampling, seed)
+        return reply
+
+
+def question(text: str, media: Sequence[Given] = (), choices: Sequence[str] = (), views: Sequence[str] = ()) -> Sample:
+    """A question about media in their order, as a run asks it: each image behind the name of its view, where these are
+    given, and the options for the wording to write. Raises MediaError for what cannot be heard or seen, ConfigError for
+    views that are not as many as images."""
+    content: list[str | Media] = []
+    parts = [as_media(given) for given in media]
+    images = sum(isinstance(part, Image) for part in parts)
+    if views and len(views) != images:
+        raise ConfigError(f"{len(views)} views are named and {images} images given; name each in its order, or none")
+    labels = (f"View {number} ({view}):" for number, view in enumerate(views, 1))
+    for part in parts:
+        content += [next(labels), part] if views and isinstance(part, Image) else [part]
+    return Sample("asked", (Turn("user", (*content, text)),), (), tuple(choices))
+
+
+def wording_of(path: str | Path) -> tuple[Wording, str] | None:
+    """How the run in whose folder the model `path` lies put its questions, and that folder; None where it lies in
+    none."""
+    for folder in Path(path).absolute().parents:
+        values = read_yaml(config) if (config := folder / "config.yaml").is_file() else {}
+        if isinstance(said := values.get("wording"), dict):
+            return build(Wording, said, where=str(config)), str(folder)
+    return None
+
+
+def ask_server(sample: Sample, wording: Wording, options: Server, sampling: Sampling, seed: int) -> tuple[str, Parsed]:
+    """A server's reply, and how the form reads it. Raises MediaError for a film that names somebody, unless the options
+    allow it, and EndpointError where there is no reply."""
+    said = wire(messages(sample, wording), options, wording.display)
+    drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+
+    async def answer() -> Any:
+        async with Endpoint(options, Spent(), "server") as endpoint:
+            await endpoint.reach()
+            body = {"model": options.model, "messages": said, **drawing, "seed": seed}
+            return await endpoint.complete(body, name="asked", seed=seed, tokens=sampling.max_tokens)
+
+    found = run_to_end(answer())
+    found = found if isinstance(found, Failure) else read_reply(found)
+    if isinstance(found, Failure):
+        raise EndpointError(f"{options.url} gave no reply ({found.reason}: {found.detail}); see its log")
+    text = str(found["text"])
+    return text, form(wording.form).parse(text, sample.choices)
 
 
 def as_media(given: Given) -> Media:

@@ -13,6 +13,7 @@ COMMANDS = {
     "pretrain": "train an encoder on recordings or frames alone, by masked autoencoding",
     "probe": "what an encoder knows: a linear layer and the nearest neighbours on its vectors",
     "eval": "evaluate a model on a benchmark, or on a recipe's held-out samples",
+    "ask": "ask a saved model, or a server, about your own films and recordings",
     "export": "write a saved model as a plain checkpoint, its adapter merged into its weights",
     "score": "score somebody's predictions on a benchmark by its official rule, by all rules, or by a judge",
     "compare": "compare runs row by row: paired intervals, tests, which rows differ",

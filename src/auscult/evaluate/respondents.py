@@ -131,7 +131,7 @@ class Remote:
         body = {**self._body(sitting, said), "seed": seed}
         name = sitting.key(sample, draw)[:32]
         found = await endpoint.complete(body, name=name, seed=seed, tokens=sitting.sampling.max_tokens)
-        found = _read(found) if isinstance(found, Answer) else found
+        found = read_reply(found) if isinstance(found, Answer) else found
         if isinstance(found, Failure):
             return {"problem": found.reason, "detail": found.detail, "attempts": found.attempts}
         return found
@@ -163,7 +163,7 @@ class Remote:
             )
 
 
-def _read(answer: Answer) -> dict[str, Any] | Failure:
+def read_reply(answer: Answer) -> dict[str, Any] | Failure:
     """The text of an answer, a thought that the server took out of it put back in front, and why it stopped."""
     choice = answer.body["choices"][0]
     message, reason = choice["message"], choice["finish_reason"]
