@@ -102,6 +102,18 @@ def test_an_opacity_is_bright_where_it_is_and_larger_when_it_is_large() -> None:
     assert np.mean(areas["large"]) > 1.6 * np.mean(areas["small"])
 
 
+def test_a_share_of_training_is_asked_without_films_and_none_of_the_held_out() -> None:
+    options = Source(side=32, heldout=100, withheld=0.3)
+    train, held = (options.split(name, 0) for name in ("train", "heldout"))
+    blind = [number for number in range(100) if not train[number].media]
+    assert 15 < len(blind) < 45
+    assert {train[number].thought for number in blind} == {None}, "nobody can tell what was not seen"
+    assert all(held[number].media and held[number].thought for number in range(100))
+    whole = Source(side=32, heldout=100).split("train", 0)
+    assert all((whole[number] == train[number]) == (number not in blind) for number in range(100))
+    assert not any(Source(side=32, withheld=1.0).split("train", 0)[number].media for number in range(20))
+
+
 def test_sixteen_bits_are_windowed_and_not_cut_off() -> None:
     """Every film uses all greys of 8 bits, whatever its exposure; cut off at 255 it would be white."""
     samples = Source().split("train", 0)
@@ -137,6 +149,7 @@ def test_written_films_are_read_by_studies_as_they_were(tmp_path: Path) -> None:
         ({"tasks": ("sides",)}, "name each of"),
         ({"tasks": ()}, "name each of"),
         ({"side": 16}, "32"),
+        ({"withheld": 1.5}, "share from 0 to 1"),
         ({"heldout": 0}, "1"),
     ],
 )

@@ -172,6 +172,9 @@ class Source(source.Source):
     """Height and width of a film, pixels; at least 32, so that a small opacity has three."""
     heldout: int = 1000
     """Number of held-out films."""
+    withheld: float = 0.0
+    """Share of training questions that are asked without their film and without a thought about it: so that a model
+    knows how to guess, and is asked nothing strange when it is asked without films (`text_only`); 1 shows it none."""
 
     def __post_init__(self) -> None:
         unknown = [task for task in self.tasks if task not in QUESTIONS]
@@ -181,6 +184,8 @@ class Source(source.Source):
             raise ValueError(f"side is {self.side}: set at least 32 pixels")
         if self.heldout < 1:
             raise ValueError(f"heldout is {self.heldout}: set at least 1 film")
+        if not 0 <= self.withheld <= 1:
+            raise ValueError(f"withheld is {self.withheld}: set a share from 0 to 1")
 
     def split(self, name: source.Split, seed: int) -> Films:
         return Films(self, name, seed, None if name == "train" else self.heldout)
@@ -201,14 +206,16 @@ class Films:
 
     def __getitem__(self, index: int, /) -> Sample:
         film, question, values = self.film(index)
+        share = self.options.withheld if self.name == "train" else 0.0
+        shown = rng(self.seed, "films", self.name, index, "withheld").random() >= share
         pixels = np.repeat(grey(values, "full")[:, :, None], 3, axis=2)
         place = f"films-{self.name}-{self.seed}-{index}"
         return Sample(
             id=place,
-            turns=(Turn("user", (Image.of(pixels), question.text)),),
+            turns=(Turn("user", (Image.of(pixels), question.text) if shown else (question.text,)),),
             answers=(question.answer,),
             choices=question.choices,
-            thought=film.transcript,
+            thought=film.transcript if shown else None,
             group=place,
             tags={"task": question.task, "findings": film.transcript},
         )
