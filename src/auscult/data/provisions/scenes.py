@@ -115,7 +115,7 @@ class Provision(provision.Provision):
         total, done = sum(map(len, clips.values())), 0
         for folder, splits in (("bal_train", ("train",)), ("eval", ("val", "test"))):
             payloads: list[bytes] = []
-            for split, clip in ((split, clip) for split in splits for clip in clips[split]):
+            for split, clip in ((name, clip) for name in splits for clip in clips[name]):
                 wave = clip.wave()
                 payloads.append(encode(clip.record(wave)))
                 if self.audio:
