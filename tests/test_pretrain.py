@@ -137,7 +137,8 @@ def test_foreign_and_torn_files_are_counted(recordings: Path, tmp_path: Path, ca
     assert main(["pretrain", str(recordings), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert "1 files are not recordings: notes.txt" in said
-    assert "for example --ignore" in said
+    assert "for example --ignore '.*' '*.md'" in said
+    assert main(["pretrain", str(recordings), "--ignore", "*.txt", "--out", str(tmp_path / "taken"), *SMALL]) == 0
     (recordings / "notes.txt").unlink()
     broken = next(recordings.rglob("*.wav"))
     broken.write_bytes(broken.read_bytes()[:2000])

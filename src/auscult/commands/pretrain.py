@@ -25,10 +25,11 @@ MEL: dict[str, Any] = {
         "decoder_heads": 4,
         "normalise": True,
     },
-    "pretrain": {"window": 208, "batch": 16, "epochs": 80, "learning_rate": 5e-4},
+    "pretrain": {"window": 496, "batch": 8, "epochs": 80, "learning_rate": 5e-4},
 }
-"""What is set for recordings: patches of 160 ms by a fifth of the bands (AudioMAE's are as square), windows of 2 s, and
-a size that two CPU cores train in minutes. Frame sets have the settings of system 1, which are the fields' defaults."""
+"""What is set for recordings: patches of 160 ms by a fifth of the bands (AudioMAE's are as square), windows of 5 s
+(those of 2 s taught less in trial runs), and a size that two CPU cores train in minutes. Frame sets have the settings
+of system 1, which are the fields' defaults."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -42,6 +43,9 @@ def run(command: str, arguments: list[str]) -> int:
         metavar="DIR",
         help="what to probe the encoder on: class folders, or a frame set with labels (default: nothing)",
     )
+    parser.add_argument(
+        "--ignore", metavar="PATTERN", nargs="*", help="names that are no recordings, such as '*.csv' (default: .*)"
+    )
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/pretrain)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
@@ -50,8 +54,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.refuse_misspelt(settings)
     overrides = parse_overrides(settings)
     values: dict[str, Any] = {"data": data, **_before(data)}
-    if known.probe is not None:
-        values["probe"] = known.probe
+    values |= {name: getattr(known, name) for name in ("probe", "ignore") if getattr(known, name) is not None}
     if set(HELP) & set(arguments):
         print(f"{parser.format_help()}\nDATA: folders of recordings, one frame set, or a run folder to run again")
         print(f"\nsettings:\n{option_lines(Pretraining, values, overrides)}")

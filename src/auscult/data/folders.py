@@ -49,11 +49,12 @@ def _below(folder: Path, ignore: Sequence[str], above: tuple[str, ...]) -> Itera
 
 def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str, setting: str = "--data.ignore") -> None:
     """Raises DataError that counts and names the `foreign` files, if any; `wanted` says what they should have been, and
-    `setting` where they are ignored."""
+    `setting` where they are ignored: `--ignore` takes words, a recipe's setting a list."""
     if foreign:
         names = ", ".join(str(path.relative_to(root)) for path in foreign[:SHOWN])
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         raise DataError(
             f"{root}: {len(foreign)} files are not {wanted}: {names}{more}; "
-            f"remove them or name them in `ignore`, for example {setting} \"['.*', '*.md']\""
+            f"remove them or name them in `ignore`, for example {setting} "
+            + ("'.*' '*.md'" if setting == "--ignore" else "\"['.*', '*.md']\"")
         )
