@@ -34,6 +34,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     # The files beside the folders: what a person sees, options of an experiment, its wiring, and who calls that.
     "console": ("core",),
     "doctor": ("core", "media"),
+    "footprint": ("core", "models", "recipe"),
     "recipe": ("core", "data", "models", "rollouts", "train", "evaluate"),
     "showcase": ("core", "media"),
     "session": ("core",),
@@ -46,6 +47,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
         "curate",
         "console",
         "doctor",
+        "footprint",
         "recipe",
         "session",
         "trackers",
@@ -68,7 +70,7 @@ ASKS_A_MODEL = ("auscult.evaluate.evaluation",)
 """The files in them that do, because they run a model."""
 ASKS_ONE_LATE = ("auscult.rewards.clap", "auscult.rewards.fense", "auscult.rewards.sbert")
 """The files in them that name it in functions only, and load without it."""
-LOADS_WITHOUT_TORCH = (*TORCHLESS, "curate", "console", "doctor", "recipe", "trackers", "commands", "cli")
+LOADS_WITHOUT_TORCH = (*TORCHLESS, "curate", "console", "doctor", "footprint", "recipe", "trackers", "commands", "cli")
 
 
 def modules(root: Path) -> dict[str, Path]:
