@@ -28,6 +28,7 @@ from auscult.core.errors import ConfigError
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Frames, Parsed, Rollout, Sample, Sampling, Turn
 from auscult.models import adapters, base, tokens
+from auscult.models.base import language_model
 from auscult.models.families import gemma3, graft
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
 from auscult.models.learning import Lora
@@ -255,6 +256,9 @@ def test_an_encoder_or_base_that_is_none_is_named(made, tmp_path):
         options(made, encoder=str(made / "qwen2")).build(TEXTS, [], WORDING, 0)
     with pytest.raises(ConfigError, match=r"model\.base: the language model .*nowhere is not there"):
         options(made, "nowhere").build(TEXTS, [], WORDING, 0)
+    MaeConfig().save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ConfigError, match=r"encoder cannot be opened \(Unrecognized .*say where a causal one is"):
+        language_model(str(tmp_path / "encoder"), "model.base")
 
 
 # -- moved, missing, exported ------------------------------------------------------------------------------------------

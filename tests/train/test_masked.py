@@ -12,7 +12,8 @@ from auscult.core.errors import DataError
 from auscult.core.runs import Run
 from auscult.data.frames import About, FrameSet, writing
 from auscult.models.mae_shape import Shape
-from auscult.train.masked import Stage, train
+from auscult.train.checkpoint import newest
+from auscult.train.masked import Stage, Training, _restore, train
 from auscult.train.pretraining import Pretrain
 
 SHAPE = Shape(width=32, layers=1, heads=2, decoder_width=16, decoder_layers=1, decoder_heads=2)
@@ -77,6 +78,17 @@ def test_killed_it_goes_on_to_the_same_bits(tmp_path: Path, frames: FrameSet, at
         again = train(stage(run, frames), lambda *_: None)
     assert weights(again) == weights(whole)
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
+@pytest.mark.filterwarnings("ignore:.*is a no-op:UserWarning")  # of weights; this is about what the optimiser holds
+def test_all_that_the_optimiser_remembers_goes_on_where_the_weights_are(tmp_path: Path, frames: FrameSet):
+    """torch's fused step reads the count of updates on the device, and does not ask where it is."""
+    with Run.open(tmp_path / "run", {}, "test") as run:
+        now = Training(train(stage(run, frames, options=replace(OPTIONS, average=0.0)), lambda *_: None), None, None)
+    now.model.to("meta")
+    now.optimizer = torch.optim.AdamW(now.model.parameters())
+    _restore(newest(tmp_path / "run" / "checkpoints")[1], now)
+    assert {value.device.type for state in now.optimizer.state.values() for value in state.values()} == {"meta"}
 
 
 def test_a_moving_average_is_kept_apart_from_the_weights(tmp_path: Path, frames: FrameSet):

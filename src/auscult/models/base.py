@@ -47,16 +47,16 @@ def language_model(base: str, asked: str, **how: Any) -> PreTrainedModel:
     what wants it. Raises ConfigError when it is not there or has no language model."""
     try:
         config = AutoConfig.from_pretrained(base)
+        whole = config.get_text_config() is config
+        cls = None if whole else getattr(transformers, (config.architectures or [""])[0], None)
+        model = (cls or AutoModelForCausalLM).from_pretrained(base, **how)
     except (OSError, ValueError) as error:
-        why = "is not there" if base.startswith((".", "/")) else f"cannot be opened ({str(error).splitlines()[0]})"
+        gone = base.startswith((".", "/")) and not Path(base).exists()
+        why = "is not there; put it there, or" if gone else f"cannot be opened ({str(error).splitlines()[0]});"
         raise ConfigError(
-            f"{asked}: the language model {base} {why}; put it there, or say where it is with --model.base"
+            f"{asked}: the language model {base} {why} say where a causal one is with --model.base"
         ) from error
-    text = config.get_text_config()
-    if text is config:
-        return AutoModelForCausalLM.from_pretrained(base, **how)
-    cls = getattr(transformers, (config.architectures or [""])[0], AutoModelForCausalLM)
-    return _language_part(cls.from_pretrained(base, **how), base)
+    return model if whole else _language_part(model, base)
 
 
 def _language_part(model: PreTrainedModel, base: str) -> PreTrainedModel:

@@ -271,8 +271,6 @@ def _restore(path: Path, now: Training) -> None:
     if now.average is not None:
         now.average.load_state_dict(part("average"))
     for name, parameter in now.model.named_parameters():
-        moments = part(f"optimizer.{name}")
-        now.optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
-        }
+        moments = part(f"optimizer.{name}")  # the fused step reads its own count on the device too
+        now.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     now.step = int(json.loads((path / "state.json").read_text())["step"])
