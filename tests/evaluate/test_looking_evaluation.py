@@ -4,6 +4,7 @@ and whether it is as sure of its answers as it may be."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Image, Outcome, Parsed, Sample, Turn
 from auscult.evaluate.baselines import unheard, withheld
+from auscult.evaluate.benchmarks import vqarad
 from auscult.evaluate.calibration import BINS, Sureness, calibration, share
 from auscult.evaluate.evaluation import evaluate, sureness
+from auscult.evaluate.exam import Exam
 from auscult.evaluate.options import Evaluate
 from auscult.models.families import gemma3
 from auscult.models.listener import Listener
@@ -137,3 +140,18 @@ def test_every_answer_is_in_one_bin(answers: list[tuple[float, bool]]) -> None:
 def test_calibration_is_refused_where_it_means_nothing() -> None:
     with pytest.raises(ValueError, match="calibration is of answers"):
         Evaluate(metric="captions", calibration=True)
+    with pytest.raises(ValueError, match="held-out samples"):
+        exam(evaluate=Evaluate(calibration=True))
+
+
+def exam(**changes: Any) -> Exam:
+    return Exam(benchmark=vqarad.Benchmark(gold="testset.json"), model=gemma3.Model(path="model"), **changes)
+
+
+def test_a_benchmark_of_films_is_asked_by_its_text_alone_too() -> None:
+    samples = [film(0), film(1)]
+    sittings = {sitting.condition: sitting for sitting in exam().sittings(samples, "weights")}
+    assert list(sittings) == ["heard", "shuffled", "text_only"]
+    assert sittings["heard"].asked(samples[0]).media == samples[0].media
+    assert sittings["text_only"].asked(samples[0]).media == ()
+    assert sittings["text_only"].key(samples[0], 0) != sittings["heard"].key(samples[0], 0)

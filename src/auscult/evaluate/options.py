@@ -26,7 +26,7 @@ class Evaluate:
     """Questions that are answered at once."""
     calibration: bool = False
     """Measure how sure the model is of its answers too, and whether it should be: one more pass over every question
-    with options."""
+    with options, with all of them; a third of the evaluation's time where model and replies are small."""
     showcase: int = 20
     """Sampled rollouts that the report plays."""
 
