@@ -110,6 +110,8 @@ def test_every_familys_adapter_is_asked_as_it_was_taught(family, tmp_path):
         AuscultModel.from_pretrained(tmp_path / "base", device="cpu").generate(given, "What is it?", max_tokens=8)
         != expected
     )
+    with pytest.raises(ConfigError, match="adapted is no graft; leave it out"):
+        AuscultModel.from_pretrained(tmp_path / "adapted", base="elsewhere", device="cpu")
 
 
 def test_what_auscult_has_not_is_an_attribute_error():

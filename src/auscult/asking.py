@@ -73,7 +73,10 @@ class AuscultModel:
         `Learning`. Raises ConfigError where there is no such model, or its language model is missing.
         """
         settings: dict[str, Any] = {"weights": weights} if base is None else {"weights": weights, "base": base}
-        options = _family_of(adapters.beneath(path))(**settings)
+        family = _family_of(adapters.beneath(path))
+        if base is not None and not hasattr(family, "base"):
+            raise ConfigError(f"base says where a graft's language model is, and {path} is no graft; leave it out")
+        options = family(**settings)
         listener = adapters.asked(path, wording, options, options.open)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(listener.model, where)  # transformers' own refuses 4-bit weights
