@@ -78,6 +78,10 @@ def test_the_recipe_itself_adapts_four_bits_on_rows_as_rexvqa_has_them(tmp_path:
     words = ["--preset", "full", "--data.root", f"{tmp_path}/train/films.json", "--model", f"{tmp_path}/base"]
     words += ["--data.heldout", f"{tmp_path}/heldout/films.json", "--grpo.prompts", "2", "--grpo.steps", "1"]
     words += ["--grpo.max_tokens", "6", "--evaluate.max_tokens", "6", "--train.empty_steps", "99"]
+    words += [
+        "--sft",
+        "{algorithm: sft, steps: 1, prompts: 2, learning_rate: 0.0002}",
+    ]  # the warm start that may be had
     found = ran(tmp_path / "run", *words)["grpo"]
     assert found["report_shown"] == {"indication": 6}
     assert rewarded(tmp_path / "run") == set(PARTS)
