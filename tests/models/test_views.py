@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import base64
 import io
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
 
-from auscult.core.types import Image, Parsed, Rollout, Sample, Turn
+from auscult.core.types import Image, Parsed, Rollout, Sample, Sampling, Turn
 from auscult.media.window import Display
 from auscult.models import adapters
 from auscult.models.families import gemma3
@@ -22,6 +24,7 @@ from auscult.models.listener import Listener
 from auscult.models.wording import Wording
 from auscult.rollouts.messages import wire
 from auscult.rollouts.options import Server
+from auscult.rollouts.server import ServerEngine
 from auscult.train.algorithm import Objective
 from auscult.train.learner import Lesson, backward
 from auscult.train.options import Train
@@ -165,3 +168,27 @@ def test_a_server_is_sent_every_view_in_its_order_behind_its_name(base: Path) ->
         seen = [np.asarray(Pillow.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in sent]
         assert all((one == film.pixels).all() for one, film in zip(seen, films, strict=True))
         assert [part["text"] for part in message["content"][:3:2]] == ["View 1 (PA):", "View 2 (LATERAL):"]
+
+
+@pytest.mark.filterwarnings("ignore:sample study. the server read 100 prompt tokens")  # it counts none, and says 100
+def test_a_server_engine_that_goes_on_keeps_the_order_of_views_apart(base: Path, judge_server, tmp_path: Path) -> None:
+    """Placeholders, text and id of a question are the same when its views change places: the pictures tell."""
+
+    def seen(content: Any) -> str:
+        urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+        return "-".join(sha256(url.encode()).hexdigest()[:8] for url in urls)
+
+    judge_server.say = seen
+    listener = gemma3.Model(language="train").load(base, WORDING)
+    prompts = [listener.prompt(asked(film(one), film(other))) for one, other in ((0, 1), (1, 0))]
+    assert prompts[0].ids == prompts[1].ids
+    options = Server(url=judge_server.url, model="m", logprobs="off", concurrency=1)
+    sampling = Sampling(max_tokens=4)
+    first = ServerEngine(listener, options, tmp_path).roll(prompts, 1, sampling, 0)
+    requests = len(judge_server.requests)
+    again = ServerEngine(listener, options, tmp_path).roll(prompts[::-1], 1, sampling, 0)  # as after a kill
+    assert len(judge_server.requests) == requests == 2
+    (forward,), (backward,) = ([rollout.text for rollout in group] for group in first)
+    assert forward.split("-") == backward.split("-")[::-1]
+    assert forward != backward
+    assert [group[0].text for group in again] == [backward, forward]
