@@ -16,6 +16,7 @@ from auscult.commands.recipes import open_recipe, presets, recipe_names
 from auscult.core.config import parse_overrides, to_dict
 from auscult.core.errors import ConfigError
 from auscult.core.yaml12 import read_yaml
+from auscult.evaluate.evaluation import listed
 from auscult.models.hub import gemma3
 from auscult.models.wording import Wording
 from auscult.recipe import Recipe
@@ -135,6 +136,10 @@ def test_the_recipe_itself_runs_on_a_base_of_its_kind(whole: Path, folder: Path,
         *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     }
     assert adapter.keys() == before.keys()
+    name, _, preset, *settings = command
+    whole_recipe = open_recipe(name, parse_overrides(settings), [preset])
+    shown = pipeline.shown(whole_recipe, listed(whole_recipe.data.split("heldout", 0), 1), 1)
+    assert "placeholders for audio of rows 10x128" in shown[0], "without its encoder it hears frames all the same"
 
 
 def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
