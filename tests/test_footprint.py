@@ -12,7 +12,8 @@ from auscult.cli import main
 from auscult.commands.recipes import open_recipe
 from auscult.core.errors import ConfigError
 from auscult.core.types import Image, Parsed, Rollout, Sample, Turn
-from auscult.footprint import GB, KNOWN, Asked, Size, _kept, footprints, size_of, smaller
+from auscult.footprint import GB, KNOWN, Asked, Size, footprints, size_of, smaller
+from auscult.footprint import kept as bytes_kept
 from auscult.models.families import gemma3
 from auscult.models.learning import Lora
 from auscult.models.wording import Wording
@@ -94,7 +95,7 @@ def test_activations_are_what_autograd_keeps() -> None:
         backward(listener, [Lesson(prompt, said, 1.0)] * 3, Objective(name="imitate"), Train(precision="bfloat16"))
     length, words = len(prompt.ids), len(listener.tokenizer)
     size = Size(96, 192, 2, 4, 2, 24, words, 16, (96, 192, 2, 32, 4))
-    expected = _kept(size, length + 3 * 48, length + 3 * (length + 48)) + 8 * words * 3 * 48
+    expected = bytes_kept(size, length + 3 * 48, length + 3 * (length + 48)) + 8 * words * 3 * 48
     assert sum(kept.values()) == pytest.approx(expected, rel=0.15)
 
 

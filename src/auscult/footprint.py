@@ -5,7 +5,8 @@
     learning     of every parameter that learns: itself and its gradient in float32, AdamW's two moments in 32 or 8
                  bits, and once more itself where a KL term keeps a reference
     activations  a layer keeps for its gradient, a token: 28 W + 8.5 I + 13 A bytes (W width, I inner width, A heads
-                 times head width); and for each key that a row sees, 3.3 A + 1.7 K (K key/value heads times head width)
+                 times head width), and for each key that a row sees 3.3 A + 1.7 K (K key/value heads times head width);
+                 where adapters drop out, 3 bytes for each of their inputs
     head         8 bytes a reply token and word of the vocabulary, and 6 while its gradient is computed
     cache        keys and values in 16 bits of every row that is answered at once, once more while they are copied
 
@@ -255,7 +256,12 @@ def _footprint(recipe: Recipe, size: Size, asked: Asked, stage: str) -> Footprin
     prompts = min(train.prompt_batch, algorithm.prompts)
     replies = min(train.reply_batch, prompts * group)
     learning = {
-        "activations": _kept(size, prompts * whole + replies * reply, prompts * whole + replies * (whole + reply)),
+        "activations": kept(
+            size,
+            prompts * whole + replies * reply,
+            prompts * whole + replies * (whole + reply),
+            dropout=request is None and recipe.model.language == "adapt" and recipe.model.lora.dropout > 0,
+        ),
         "output head": 14.0 * size.vocabulary * min(replies * reply, HEAD_TOKENS),
         "cache": 2.0 * size.cached * prompts * whole,
         "vision tower": _looking(recipe, size, prompts * asked.images),
@@ -272,10 +278,12 @@ def _footprint(recipe: Recipe, size: Size, asked: Asked, stage: str) -> Footprin
     return Footprint(stage, {**_weights(recipe, size), **_learnt(recipe, size)}, learning, rolling)
 
 
-def _kept(size: Size, tokens: int, keys: int) -> float:
+def kept(size: Size, tokens: int, keys: int, *, dropout: bool = False) -> float:
     """Bytes that the language model keeps for the gradient of so many tokens, which see so many keys."""
     asked, held = size.heads * size.head, size.kv_heads * size.head
     token = 28 * size.width + 8.5 * size.inner + 13 * asked
+    if dropout:
+        token += 3 * sum(inputs for inputs, _ in size.matrices.values())
     return size.layers * (tokens * token + keys * (3.3 * asked + 1.7 * held))
 
 
