@@ -121,6 +121,8 @@ def run(
             if stage == "prepare":
                 leave()
                 return {"stage": stage, "made": provided} if who.rank == 0 else {}
+            if who.rank == 0:
+                say(provided)
         work = _Work.of(recipe, heard)  # what cannot be begun leaves no folder that refuses the corrected command
     for algorithm in recipe.stages.values():
         if algorithm.request:

@@ -19,7 +19,7 @@ from auscult.core.seeds import rng
 from auscult.core.types import Audio
 from auscult.data.audioset import FILES, SCALE, SHIFT
 from auscult.data.download import DownloadError
-from auscult.data.frames import FrameSet
+from auscult.data.frames import About, FrameSet, writing
 from auscult.data.provisions import audioset
 from auscult.data.provisions.scenes import (
     MOST,
@@ -177,7 +177,8 @@ def test_audioset_and_audiocaps_come_from_the_hosts_that_are_named(mirror, scene
         folder=str(tmp_path / "got"), home=address, captions=f"{address}/captions", parts=("bal_train", "eval")
     )
     said = fetched.provide(silent)
-    assert said == f"audioset: bal_train, eval as frame sets, and AudioCaps' captions, in {tmp_path / 'got'}"
+    told = "bal_train (12 clips), eval (9 clips) as frame sets, and AudioCaps' captions"
+    assert said == f"audioset: {told}, in {tmp_path / 'got'}"
     for part in ("bal_train", "eval"):
         assert (tmp_path / "got/frames" / part / "frames.npy").read_bytes() == (
             scenes / "frames" / part / "frames.npy"
@@ -191,6 +192,15 @@ def test_audioset_and_audiocaps_come_from_the_hosts_that_are_named(mirror, scene
     shutil.rmtree(tmp_path / "got/frames/eval")
     with pytest.raises(DownloadError, match=r"with the sha256 [0-9a-f]{64}, not 00"):
         replace(fetched, sha256="00").provide(silent)
+
+
+def test_records_that_were_left_out_are_told(mirror, tmp_path: Path):
+    address, _ = mirror
+    with writing(tmp_path / "frames" / "unbal_train", About(128, 1.0, "uint8")) as writer:
+        writer.add("clip", np.zeros((10, 128), np.uint8))
+        writer.drop("crc", "00.tfrecord at 0")
+    said = audioset.Provision(folder=str(tmp_path), captions=f"{address}/captions", parts=("unbal_train",))
+    assert "unbal_train (1 clips; 1 left out, see " in said.provide(silent)
 
 
 def test_parts_that_audioset_has_not_are_refused():

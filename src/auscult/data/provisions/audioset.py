@@ -16,6 +16,7 @@ from auscult.core.errors import DataError
 from auscult.data import audioset, provision
 from auscult.data.convert import convert
 from auscult.data.download import fetch
+from auscult.data.frames import FrameSet
 from auscult.data.waiting import Tell
 
 SPLITS = ("train", "val", "test")
@@ -55,4 +56,12 @@ class Provision(provision.Provision):
             fetch(f"{self.captions}/{split}.csv", folder / "captions" / f"{split}.csv", tell=tell)
         if missing:
             convert(folder, folder / "frames", only=missing, tell=tell)
-        return f"audioset: {', '.join(self.parts)} as frame sets, and AudioCaps' captions, in {folder}"
+        told = ", ".join(_told(FrameSet.open(folder / "frames" / part)) for part in self.parts)
+        return f"audioset: {told} as frame sets, and AudioCaps' captions, in {folder}"
+
+
+def _told(frames: FrameSet) -> str:
+    """How many clips a part has, and how many records were left out."""
+    left = sum(frames.dropped.values())
+    dropped = f"; {left:,} left out, see {frames.path / 'dropped.jsonl'}" if left else ""
+    return f"{frames.path.name} ({len(frames):,} clips{dropped})"
