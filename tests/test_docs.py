@@ -60,7 +60,7 @@ def test_a_command_is_understood(page, command, monkeypatch, capsys):
         assert cli.main(words) == 0, capsys.readouterr().err
         assert asked or "--help" in words
     elif not words[0].startswith("-"):
-        assert cli.main([*(words[:2] if words[1:2] == ["audioset"] else words[:1]), "--help"]) == 0
+        assert cli.main([*(words[:2] if words[1:2] in (["audioset"], ["frames"]) else words[:1]), "--help"]) == 0
         flags = {word for word in words if word.startswith("--") and "." not in word}
         assert flags <= {*re.findall(r"--[a-z][\w.]*", capsys.readouterr().out), "--key", "--help"}
 

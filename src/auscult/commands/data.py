@@ -16,7 +16,7 @@ from auscult.core.errors import ConfigError
 if TYPE_CHECKING:
     from auscult.data.leakage import Leak
 
-TAKES = "samples (JSONL), questions (JSON), captions (CSV), a folder of recordings, a recipe or its YAML"
+TAKES = "samples (JSONL), questions (JSON, about images CSV too), captions (CSV), a folder of recordings, a recipe or its YAML"
 USAGES = {
     "check": "FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]",
     "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json] "
@@ -37,11 +37,16 @@ def run(command: str, arguments: list[str]) -> int:
     verb = next((word for word in arguments if word in USAGES), None)
     if verb is None and (set(HELP) & set(arguments)):
         print("\n".join(_parser(command, name).format_help() for name in USAGES))
+        print("also: auscult data audioset --help, auscult data frames --help")
         return 0
     if verb is None:
         usages = " or ".join(f"auscult {command} {name} {usage}" for name, usage in USAGES.items())
-        word = f"invalid choice {arguments[0]!r}{nearest(arguments[0], USAGES)}" if arguments else "say what to do"
-        raise ConfigError(f"{command}: {word}; usage: {usages}")
+        word = (
+            f"invalid choice {arguments[0]!r}{nearest(arguments[0], [*USAGES, 'audioset', 'frames'])}"
+            if arguments
+            else "say what to do"
+        )
+        raise ConfigError(f"{command}: {word}; usage: {usages}, or auscult {command} audioset | frames --help")
     parser = _parser(command, verb)
     if parser.helped(arguments):
         return 0
