@@ -16,7 +16,7 @@ from auscult.core.errors import ConfigError
 if TYPE_CHECKING:
     from auscult.data.leakage import Leak
 
-TAKES = "samples (JSONL), questions (JSON, about images CSV too), captions (CSV), a folder of recordings, a recipe or its YAML"
+TAKES = "samples (JSONL), questions (JSON; on images CSV too), captions (CSV), a folder of recordings, a recipe or YAML"
 USAGES = {
     "check": "FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]",
     "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json] "
