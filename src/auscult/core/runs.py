@@ -25,7 +25,7 @@ import platform
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,15 +75,16 @@ def _unwritable(path: Path, why: str) -> RunError:
     return RunError(f"{path} cannot be written ({why}); make room there, or give --out another folder")
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Put `data` under `path` at once: a reader sees the old content or all of the new, also after a power cut."""
+def write_bytes(path: Path | str, data: bytes | Iterable[bytes]) -> None:
+    """Put `data`, or its pieces, under `path` at once: a reader sees the old content or all of the new, also after a
+    power cut."""
     path = Path(path)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{threading.get_ident()}-{path.name}")
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
@@ -92,9 +93,9 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         _fsync(path.parent)
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, text.encode())
+def write_text(path: Path | str, text: str | Iterable[str]) -> None:
+    """`write_bytes` of UTF-8 text, or of its pieces."""
+    write_bytes(path, text.encode() if isinstance(text, str) else (piece.encode() for piece in text))
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -43,7 +43,7 @@ from auscult.data.waiting import counted
 
 Kind = Literal["object", "list", "lines", "table"]
 
-VERSION = 2
+VERSION = 3
 """Of the layout; a folder of another one is written again."""
 SMALL = 32 << 20
 """Bytes up to which a file's index is not kept."""
@@ -55,7 +55,19 @@ ROW = 1 << 20
 """Characters within which an object ends that is a row among others; a larger one holds rows."""
 NAMED = 100
 """Rows that cannot be used whose sentences are kept; all are counted."""
-COLUMNS = ("starts", "lengths", "ids", "groups", "labels", "questions", "answers", "files", "bounds", "names")
+COLUMNS = (
+    "starts",
+    "lengths",
+    "numbers",
+    "ids",
+    "groups",
+    "labels",
+    "questions",
+    "answers",
+    "files",
+    "bounds",
+    "names",
+)
 TOLD = ("kind", "groups", "labels", "unusable", "named")
 """What `rows.json` holds."""
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -101,6 +113,8 @@ class Unusable(DataError):
         self.reason = reason
 
 
+Decode = Callable[[str, int], tuple[Any, int]]
+"""The JSON value at a place of a text, and where it ends; raises ValueError where there is none."""
 Describe = Callable[[str, str, Any], Facts]
 """Reads a row: where it stands, its key in an object or else its number, what it says. Raises DataError for one that
 cannot be used; an `Unusable` says its reason."""
@@ -123,9 +137,9 @@ class Index:
     named: tuple[str, ...]
     """What is wrong with the first of them."""
     columns: dict[str, NDArray[Any]] = field(repr=False)
-    """By name, one value a row: `starts` and `lengths` in bytes, hashes of `ids`, `questions` and `answers`, places in
-    `groups` and `labels`. And `files`, which `bounds` divides among the rows [rows + 1]: places in `names`, the hashes
-    of all files in ascending order."""
+    """By name, one value a row: `starts` and `lengths` in bytes, `numbers` in the file (unusable rows count too),
+    hashes of `ids`, `questions` and `answers`, places in `groups` and `labels`. And `files`, which `bounds` divides
+    among the rows [rows + 1]: places in `names`, the hashes of all files in ascending order."""
     stamp: tuple[int, int]
     """Size in bytes and time of change in ns of the file that this is the index of."""
     table: tuple[tuple[str, str, Any], ...] = field(default=(), repr=False)
@@ -135,8 +149,8 @@ class Index:
         return len(self.columns["starts"])
 
     def __getitem__(self, number: int, /) -> tuple[str, str, Any]:
-        """Where row `number` stands, its key in an object or else its number, and what it says. Raises DataError for a
-        file that was changed."""
+        """Where row `number` of those that can be used stands, its key in an object or else its number in the file, and
+        what it says. Raises DataError for a file that was changed."""
         start, length = int(self.columns["starts"][number]), int(self.columns["lengths"][number])
         if self.kind == "table":
             return self.table[start]
@@ -147,8 +161,9 @@ class Index:
                 file.seek(start)
                 text = file.read(length).decode()
             if self.kind != "object":
-                where = place(self.path, self.kind, str(number))
-                return where, str(number), rows.load_json(text, where)
+                name = str(self.columns["numbers"][number])
+                where = place(self.path, self.kind, name)
+                return where, name, rows.load_json(text, where)
             ((name, value),) = rows.load_json(f"{{{text}}}", str(self.path)).items()
             return place(self.path, self.kind, name), name, value
         except (OSError, ValueError, DataError) as error:
@@ -224,8 +239,9 @@ def open_index(
     return found
 
 
-def rows_in(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """The rows of a file as they come: where each stands, its key in an object or else its number, and what it says.
+def rows_in(path: Path, decode: Decode = rows.STRICT.raw_decode) -> Iterator[tuple[str, str, Any]]:
+    """The rows of a file as they come: where each stands, its key in an object or else its number, and what it says as
+    `decode` reads it.
 
     Raises DataError for a file that cannot be read, and where it is no JSON or no table.
     """
@@ -233,7 +249,13 @@ def rows_in(path: Path) -> Iterator[tuple[str, str, Any]]:
         yield from ((where, str(number), row) for number, (where, row) in enumerate(table.read(path)))
         return
     with _opened(path) as file:
-        yield from (named for _, named in _named(Window(file, path)))
+        yield from (named for _, named in _named(Window(file, path, decode)))
+
+
+def kind_of(path: Path) -> Kind:
+    """How the rows of a JSON file are held together. Raises DataError as `rows_in` does."""
+    with _opened(path) as file:
+        return Window(file, path).kind()
 
 
 def spans(window: Window) -> Iterator[Span]:
@@ -269,9 +291,11 @@ def spans(window: Window) -> Iterator[Span]:
 class Window:
     """A file that is read from its beginning to its end, a piece at a time."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: Path, decode: Decode = rows.STRICT.raw_decode) -> None:
         self.path = path
         """The file."""
+        self.decode = decode
+        """What reads a value."""
         self.byte = 0
         """Where in the file reading has come to."""
         self.read = hashlib.sha256()
@@ -329,7 +353,7 @@ class Window:
         """The next value, beyond which it goes."""
         while True:
             try:
-                value, end = rows.STRICT.raw_decode(self._text, self._at)
+                value, end = self.decode(self._text, self._at)
                 if end < len(self._text) or self._ended:  # else a number may go on
                     self._go(end)
                     return value
@@ -410,7 +434,7 @@ def _index(
     labels: dict[str, int] = {}
     unusable: Counter[str] = Counter()
     named: list[str] = []
-    for start, length, row in found:
+    for number, (start, length, row) in enumerate(found):
         try:
             facts = describe(*row)
         except DataError as error:
@@ -420,14 +444,15 @@ def _index(
         group = groups.setdefault(facts.group, len(groups))
         label = labels.setdefault(facts.label, len(labels))
         hashes = (_hash(facts.question), _hash(facts.answer))
-        for column, number in zip(COLUMNS, (start, length, _hash(facts.id), group, label, *hashes), strict=False):
-            columns[column].append(number)
+        values = (start, length, number, _hash(facts.id), group, label, *hashes)
+        for column, value in zip(COLUMNS, values, strict=False):
+            columns[column].append(value)
         columns["files"].extend(map(_hash, facts.files))
         columns["bounds"].append(len(columns["files"]))
     arrays: dict[str, NDArray[Any]] = {name: np.frombuffer(column, np.uint64) for name, column in columns.items()}
     arrays |= {name: arrays[name].astype(np.int64) for name in ("starts", "bounds")}
     arrays["names"], arrays["files"] = np.unique(arrays["files"], return_inverse=True)
-    arrays |= {name: arrays[name].astype(np.int32) for name in ("lengths", "groups", "labels", "files")}
+    arrays |= {name: arrays[name].astype(np.int32) for name in ("lengths", "numbers", "groups", "labels", "files")}
     made = Index(path, kind, tuple(groups), tuple(labels), dict(unusable), tuple(named), arrays, stamp, held)
     _refuse_twice(made)
     return made

@@ -116,21 +116,25 @@ class Benchmark(ABC):
         """All questions of the gold file. Raises DataError for what cannot be used."""
         return self.samples_of(records.read(Path(self.gold)))
 
-    def samples_of(self, file: Records, *, judged: bool = False) -> list[Sample]:
-        """`samples`, of a gold file in memory; with `judged`, as a judge scores them. A question that stands twice,
-        word for word, counts once; a row that cannot be read is a question lost, so it is refused."""
+    def samples_of(self, file: Records, *, judged: bool = False, media: bool = True) -> list[Sample]:
+        """`samples`, of a gold file that was read; with `judged`, as a judge scores them. A question that stands twice,
+        word for word, counts once; a row that cannot be read is a question lost, so it is refused. Without `media`
+        only what is said is kept, which is all that a rule looks at."""
         _refuse_foreign(type(self), file)
         for broken in file.broken[:1]:
             raise DataError(f"{broken.where}: {broken.why}, so its question is lost; write or download the file again")
         read = self.judged if judged else self.sample
         found: dict[str, Sample] = {}
+        hashes: dict[str, int] = {}
         for record in file.rows:
             name = self.id_of(record.row, record.number)
             if name is None:
                 raise DataError(f"{record.where}: no `id`; add it, or give the gold file with --gold")
             sample = read(record.row, record.where, name)
-            if found.setdefault(name, sample) != sample:
+            whole = hash(repr(sample))
+            if hashes.setdefault(name, whole) != whole:
                 raise DataError(f"{record.where}: the id {name!r} occurs twice with different gold; keep one")
+            found[name] = sample if media else replace(sample, turns=(Turn("user", (sample.question,)),))
         return list(found.values())
 
     def repeated(self, file: Records) -> list[tuple[str, str]]:

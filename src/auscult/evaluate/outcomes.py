@@ -94,8 +94,8 @@ def write_outcomes(
     chose the questions.
     """
     made = {"scorer": rule, **({} if only is None else {"only": only})}
-    rows = [{**_row(outcome), **made, **(said or {}).get(outcome.id, {})} for outcome in outcomes]
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    rows = ({**_row(outcome), **made, **(said or {}).get(outcome.id, {})} for outcome in outcomes)
+    write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:

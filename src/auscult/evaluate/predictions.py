@@ -163,7 +163,7 @@ def _reply(row: Mapping[str, Any], key: str, where: str) -> Any:
 
 
 def _keyless(file: Records, key: str) -> str:
-    if len(file.rows) == 1 and not file.broken and (wrapped := _wrapped(file.rows[0].row)):
+    if len(file.rows) == 1 and not file.broken and (wrapped := _wrapped(next(iter(file.rows)).row)):
         return f"{file.path}: {wrapped}"
     there = list(dict.fromkeys(name for record in file.rows for name in record.row))
     if not key:

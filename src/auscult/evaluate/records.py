@@ -7,6 +7,8 @@
 
 What a file is, its first bytes say, not its name. A row that cannot be read is `Broken`, never skipped: it names its
 line, so that who scores can count it. A file of which nothing can be read is a DataError.
+
+The rows of a file larger than `SMALL` are not held: whoever goes through them reads them again (`data/index.py`).
 """
 
 from __future__ import annotations
@@ -17,18 +19,23 @@ import io
 import json
 import lzma
 import re
+import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from auscult.core.errors import DataError
+from auscult.data import index
+from auscult.data.index import SMALL
 
 JSON = (".json", ".jsonl")
 UNPACKING = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """What damaged or unknown packing raises; of the ValueErrors, UnicodeDecodeError is told apart before."""
+PACKED = (b"PK\x03\x04", b"\x1f\x8b")
+"""How zip and gz files begin."""
 _ID = re.compile(r'"id"\s*:\s*"([^"\\]+)"')
 
 
@@ -64,12 +71,35 @@ class Records:
     """Where it is."""
     sha256: str
     """Of the file as it lies there, hex."""
-    rows: tuple[Record, ...]
+    rows: Collection[Record]
     """The rows in order."""
     broken: tuple[Broken, ...]
     """What could not be read."""
     cut: Broken | None = None
     """The last of these where it is a last line without its end, as a copy that was broken off has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed(Collection[Record]):
+    """The rows of a large file, read whenever they are gone through. Raises DataError then if it has changed."""
+
+    path: Path
+    """The file."""
+    count: int
+    """How many it has."""
+    stamp: tuple[int, int] | None
+    """Its size and time of change."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, row: object) -> bool:
+        return any(one == row for one in self)
+
+    def __iter__(self) -> Iterator[Record]:
+        if index.stamp_of(self.path) != self.stamp:
+            raise DataError(f"{self.path}: it was changed while it was read; begin again")
+        return (found for found in _streamed(self.path) if isinstance(found, Record))
 
 
 def read(path: Path) -> Records:
@@ -78,19 +108,56 @@ def read(path: Path) -> Records:
         inside = ", ".join(sorted(str(file) for file in path.glob("predictions_*.jsonl"))) or "holds none of ours"
         raise DataError(f"{path}: a folder; name the file of predictions in it ({inside})")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            if path.stat().st_size > SMALL and not file.peek(4).startswith(PACKED):
+                return _large(path, hashlib.file_digest(file, "sha256").hexdigest())
+            data = file.read()
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror}); check the path") from problem
     text = _text(data, path)
     found = list(_rows(text, str(path)))
     records = tuple(record for record in found if isinstance(record, Record))
     broken = tuple(record for record in found if isinstance(record, Broken))
-    if not records:
-        why = f" ({broken[0].where}: {broken[0].why})" if broken else ""
-        raise DataError(f"{path}: no row that can be read{why}; write a JSON list, or one JSON object a line")
-    last = found[-1]
-    cut = last if isinstance(last, Broken) and not text.startswith("[") and not text.endswith("\n") else None
-    return Records(path, hashlib.sha256(data).hexdigest(), records, broken, cut)
+    whole = text.startswith("[") or text.endswith("\n")
+    return _found(Records(path, hashlib.sha256(data).hexdigest(), records, broken), found[-1:], whole)
+
+
+def _large(path: Path, sha256: str) -> Records:
+    stamp, count, broken, last = index.stamp_of(path), 0, list[Broken](), list[Record | Broken]()
+    for record in _streamed(path):
+        last = [record]
+        if isinstance(record, Broken):
+            broken.append(record)
+        else:
+            count += 1
+    with path.open("rb") as file:
+        file.seek(-1, io.SEEK_END)
+        whole = index.kind_of(path) != "lines" or file.read() == b"\n"
+    return _found(Records(path, sha256, Streamed(path, count, stamp), tuple(broken)), last, whole)
+
+
+def _found(found: Records, last: Iterable[Record | Broken], whole: bool) -> Records:
+    """A file that was gone through; `whole` says that it ends as its rows do."""
+    if not found.rows:
+        why = f" ({found.broken[0].where}: {found.broken[0].why})" if found.broken else ""
+        raise DataError(f"{found.path}: no row that can be read{why}; write a JSON list, or one JSON object a line")
+    cut = next((record for record in last if isinstance(record, Broken) and not whole), None)
+    return replace(found, cut=cut)
+
+
+def _streamed(path: Path) -> Iterator[Record | Broken]:
+    """The rows of a file that is not packed, of which no more than one is held."""
+    kind = index.kind_of(path)
+    if kind == "lines":
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            try:
+                yield from _lines(file, str(path))
+            except UnicodeDecodeError as problem:
+                raise DataError(f"{path}: no text in UTF-8 ({problem}); save its rows in UTF-8") from problem
+        return
+    for number, (where, name, value) in enumerate(index.rows_in(path, _value_at)):
+        keyed = {"id": name} if kind == "object" else {}
+        yield _record({**keyed, **value} if isinstance(value, dict) else value, where, number)
 
 
 def _text(data: bytes, path: Path) -> str:
@@ -128,14 +195,18 @@ def _rows(text: str, path: str) -> Iterator[Record | Broken]:
     elif isinstance(whole, dict) and "\n" in text.strip():  # one row, or rows in a way that is none of ours
         yield Record(path, 0, whole)
     else:
-        number = 0
-        for line, written in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand in a text
-            if written.strip():
-                record = _record(_value(written), f"{path}:{line}", number)
-                if isinstance(record, Broken) and (known := _ID.search(written)):
-                    record = replace(record, id=known[1])
-                yield record
-                number += 1
+        yield from _lines(text.split("\n"), path)  # not splitlines: U+2028 may stand in a text
+
+
+def _lines(lines: Iterable[str], path: str) -> Iterator[Record | Broken]:
+    number = 0
+    for line, written in enumerate(lines, start=1):
+        if written.strip():
+            record = _record(_value(written), f"{path}:{line}", number)
+            if isinstance(record, Broken) and (known := _ID.search(written)):
+                record = replace(record, id=known[1])
+            yield record
+            number += 1
 
 
 def _record(value: Any, where: str, number: int) -> Record | Broken:
@@ -147,19 +218,31 @@ def _record(value: Any, where: str, number: int) -> Record | Broken:
 def _value(text: str) -> Any:
     """The value, or the ValueError that says why it is none."""
     try:
-        value = json.loads(text, object_pairs_hook=_object)
-        if "\\ud" in text.casefold():  # halves of a character, which no file can hold: U+FFFD stands for them
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
-        return value
+        return _whole(json.loads(text, object_pairs_hook=_object), text)
     except RecursionError:
         return ValueError("nested too deeply")
     except ValueError as problem:
         return problem
 
 
+def _value_at(text: str, at: int) -> tuple[Any, int]:
+    value, end = _DECODER.raw_decode(text, at)
+    return _whole(value, text[at:end]), end
+
+
+def _whole(value: Any, text: str) -> Any:
+    """The value without halves of a character, which no file can hold: U+FFFD stands for them."""
+    if "\\ud" not in text.casefold():
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
+    row = {sys.intern(key): value for key, value in pairs}  # rows have the same keys
     for key, value in pairs if len(row) < len(pairs) else ():
         if row[key] != value:
             raise ValueError(f"the key `{key}` occurs twice and differs")
     return row
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)

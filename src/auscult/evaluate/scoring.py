@@ -193,13 +193,9 @@ def work(
     if file.cut is not None:
         raise DataError(f"{file.cut.where}: the last line is cut off, and who knows what else; copy or write it again")
     gold_file = records.read(gold) if gold else _unanswered(file, key)
-    published = {chosen.id_of(one.row, one.number): one.row for one in (gold_file if gold else file).rows}
-    if key in (*kind.gold_keys, *predictions.GOLD) and all(
-        key in one.row and one.row[key] == published.get(chosen.id_of(one.row, one.number), {}).get(key)
-        for one in file.rows
-    ):
+    if key in (*kind.gold_keys, *predictions.GOLD) and _is_gold(chosen, file, gold_file if gold else file, key):
         raise ConfigError(f"--key {key}: in {path} that is the gold, not what was predicted; name the predictions' key")
-    samples = tuple(chosen.samples_of(gold_file, judged=judged))
+    samples = tuple(chosen.samples_of(gold_file, judged=judged, media=judged))
     if hasattr(chosen, "report"):  # what somebody else's prompt showed of it, their predictions do not say
         untold = ({key: value for key, value in one.tags.items() if key != "report"} for one in samples)
         samples = tuple(replace(one, tags=tags) for one, tags in zip(samples, untold, strict=True))
@@ -210,7 +206,7 @@ def work(
             + (f"they are scored by their owners: auscult submit {name}" if name in SIZES else "add the answers")
         )
     found = predictions.of(file, key, chosen.id_of)
-    other = _other_gold(chosen, published, samples, found, judged) if gold else []
+    other = _other_gold(chosen, gold_file, samples, found, judged) if gold else []
     twice = [Problem("gold_repeated", *one) for one in chosen.repeated(gold_file)] if gold else []
     problems = (*found.against(sample.id for sample in samples), *other, *twice)
     if not any(sample.id in found.texts for sample in samples):
@@ -302,21 +298,30 @@ def _unanswered(file: Records, key: str) -> Records:
     return replace(file, rows=tuple(rows))
 
 
+def _is_gold(chosen: Benchmark, file: Records, gold: Records, key: str) -> bool:
+    """Whether all that predictions say under a key is what the gold says there."""
+    right = {chosen.id_of(one.row, one.number): one.row.get(key) for one in gold.rows}
+    return all(key in one.row and one.row[key] == right.get(chosen.id_of(one.row, one.number)) for one in file.rows)
+
+
 def _other_gold(
     chosen: Benchmark,
-    published: Mapping[str | None, Mapping[str, Any]],
+    gold_file: Records,
     samples: Sequence[Sample],
     found: Predictions,
     judged: bool,
 ) -> list[Problem]:
-    """Rows that carry another question than is `published` under their id: they answer another version of it. What a
-    row does not say is taken from there."""
+    """Rows that carry another question than is published under their id: they answer another version of it. What a row
+    does not say is taken from there."""
     read = chosen.judged if judged else chosen.sample
+    carrying = {name for name, row in found.rows.items() if chosen.carries_gold(row)}
+    named = ((chosen.id_of(one.row, one.number), one.row) for one in (gold_file.rows if carrying else ()))
+    published = {name: row for name, row in named if name in carrying}
     stale: list[Problem] = []
     for gold in samples:
-        row, where = found.rows.get(gold.id, {}), found.places.get(gold.id, "")
-        if not chosen.carries_gold(row):
+        if gold.id not in carrying:
             continue
+        row, where = found.rows[gold.id], found.places[gold.id]
         carried = {key: row[key] for key in published[gold.id] if row.get(key) is not None}
         try:
             own = read({**published[gold.id], **carried}, where, gold.id)
