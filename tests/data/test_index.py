@@ -153,6 +153,16 @@ def test_an_index_that_cannot_be_kept_says_where_to_put_it(kept: Path) -> None:
         opened(kept, folder=kept.parent / "file" / "index")
 
 
+@pytest.mark.parametrize("kind", ["list", "lines", "csv"])
+def test_rows_keep_their_number_when_others_are_left_out(tmp_path: Path, kind: str) -> None:
+    rows = [{"q": "a", "bad": "no_answer"}, {"q": "b", "bad": ""}, {"q": "b", "bad": ""}]
+    path = tmp_path / f"rows.{'csv' if kind == 'csv' else 'json'}"
+    lines = "\n".join(map(json.dumps, rows))
+    path.write_text({"list": json.dumps(rows), "lines": lines, "csv": "q,bad\na,no_answer\nb,\nb,\n"}[kind])
+    found, whole = opened(path, max_unusable=0.5), list(index.rows_in(path))
+    assert [found[0], found[1]] == whole[1:]
+
+
 def test_repeated_questions_and_files_of_rows(kept: Path) -> None:
     found = opened(kept)
     later, earlier = found.repeated()

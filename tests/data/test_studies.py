@@ -101,6 +101,13 @@ def test_all_views_stand_in_order_behind_their_names(folder: Path) -> None:
     }
 
 
+def test_one_name_for_several_images_labels_none_of_them(folder: Path) -> None:
+    sample = two_views(folder, ImageViewPosition=["PA"])
+    assert sample.turns[0].content[:2] == (Image(str(folder / "front.png")), Image(str(folder / "side.png")))
+    assert (len(sample.turns[0].content), sample.tags["view"]) == (3, "PA")
+    assert check(folder / "rows.json").reasons == {}
+
+
 def test_a_demonstration_may_reason_as_a_tag_does(folder: Path) -> None:
     source = Source(root=written(folder / "rows.json", rows()), thought="report.Findings", heldout_share=0.2)
     assert {sample.thought for sample in both(source)} == {ROW["Findings"]}

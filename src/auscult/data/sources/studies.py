@@ -150,7 +150,9 @@ class Study:
         return None
 
     def _labels(self) -> tuple[str, ...]:
-        """The views' names, unless one of them is what is asked for."""
+        """The views' names where each image has one, unless one of them is what is asked for."""
+        if len(self.views) != len(self.images):
+            return ()
         asked = {normal(text) for text in (*self.choices, self.answer or "")}
         return () if any(normal(view) in asked for view in self.views) else self.views
 
