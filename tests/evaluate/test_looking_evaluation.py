@@ -3,7 +3,7 @@ and whether it is as sure of its answers as it may be."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,23 +89,27 @@ def test_what_the_text_alone_tells_stands_beside_what_the_film_tells(looks: List
 
 def test_confidence_is_what_a_plain_pass_over_each_option_says(looks: Listener) -> None:
     """The whole prompt with the whole reply through the model at once, an option at a time, without any cache."""
-    sample = film(3)
-    outcome = Outcome("film-3", "", "left", "", Parsed("right", None, "white on one side"), False, "p", {})
-    (sure,) = sureness(looks, [sample], [outcome])
-    prompt = looks.prompt(sample)
-    logps: list[float] = []
-    with torch.no_grad():
-        for option in SIDES:
-            text = looks.form.render(option, "white on one side", choices=SIDES)
-            reply = looks.target(sample, text)
-            whole = looks.model(
-                input_ids=torch.tensor([[*prompt.ids, *reply]]),
-                pixel_values=prompt.features[0].inputs["pixel_values"][None],
-                token_type_ids=torch.tensor([[int(i == looks.slots["image"]) for i in (*prompt.ids, *reply)]]),
-            ).logits[0, len(prompt.ids) - 1 : -1]
+    options, thoughts = ("left", "right, and not only there", "no"), ("white on one side", "x")
+    samples = [replace(film(number, views=number - 2), choices=options) for number in (3, 4)]
+    outcomes = [
+        Outcome(s.id, "", "no", "", Parsed(options[1], None, t), False, "p", {})
+        for s, t in zip(samples, thoughts, strict=True)
+    ]
+    for sample, thought, sure in zip(samples, thoughts, sureness(looks, samples, outcomes), strict=True):
+        prompt = looks.prompt(sample)
+        logps: list[float] = []
+        for option in options:
+            reply = looks.target(sample, looks.form.render(option, thought, choices=options))
+            ids = [*prompt.ids, *reply]
+            with torch.no_grad():
+                whole = looks.model(
+                    input_ids=torch.tensor([ids]),
+                    pixel_values=torch.stack([part.inputs["pixel_values"] for part in prompt.features]),
+                    token_type_ids=torch.tensor([[int(token == looks.slots["image"]) for token in ids]]),
+                ).logits[0, len(prompt.ids) - 1 : -1]
             logps.append(float(whole.log_softmax(-1)[range(len(reply)), list(reply)].sum()))
-    assert sure.confidence == pytest.approx(share(logps, 1), abs=1e-5)
-    assert not math.isclose(sure.confidence or 0, 1 / 3, abs_tol=1e-3)
+        assert sure.confidence == pytest.approx(share(logps, 1), rel=1e-4)
+        assert max(logps) - min(logps) > 1, "options as long as one another would not show a padded one"
 
 
 def test_an_answer_without_a_confidence_is_counted_with_its_reason(looks: Listener) -> None:
