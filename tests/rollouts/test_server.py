@@ -408,6 +408,19 @@ def test_pictures_travel_as_png_and_feature_frames_not_at_all(options, tmp_path)
         wire([{"role": "user", "content": [Frames.of(np.zeros((2, 3)), 1.0)]}], options())
 
 
+def test_a_picture_that_readers_show_otherwise_travels_inside(options, tmp_path):
+    exif = Pillow.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Pillow.new("RGB", (20, 10)).save(tmp_path / "turned.jpg", exif=exif)
+    Pillow.new("RGB", (20, 10)).save(tmp_path / "turned.png", exif=exif)
+    Pillow.new("RGBA", (20, 10)).save(tmp_path / "clear.png")
+    Pillow.new("I;16", (20, 10)).save(tmp_path / "deep.png")
+    Pillow.new("RGB", (20, 10)).save(tmp_path / "plain.jpg")
+    for name, inside in {"turned.jpg": 1, "turned.png": 1, "clear.png": 1, "deep.png": 1, "plain.jpg": 0}.items():
+        (message,) = wire([{"role": "user", "content": [Image(str(tmp_path / name))]}], options(media="file_url"))
+        assert message["content"][0]["image_url"]["url"].startswith("data:" if inside else "file:"), name
+
+
 def test_a_missing_recording_is_named_before_anything_is_asked(listener, prompts, faulty, options, tmp_path):
     sample = Sample("gone", (Turn("user", (Audio("nowhere.wav"), "Which?")),), ("2",))
     engine = ServerEngine(listener, options(concurrency=1), tmp_path)

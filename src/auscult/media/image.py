@@ -16,8 +16,8 @@ from io import BufferedReader
 from threading import Lock
 
 import numpy as np
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
 
 from auscult.core.errors import MediaError
 from auscult.core.types import Image, Pixels
@@ -59,8 +59,8 @@ class Header:
     """Pixels, before it is turned."""
     width: int
     """Pixels, before it is turned."""
-    deep: bool = False
-    """Whether it has more than 8 bits a channel, or is a DICOM file: what is shown of it is a choice."""
+    alike: bool = True
+    """Whether every reader shows it alike: no DICOM file, of 8 bits a channel, upright as it is stored, opaque."""
 
 
 def decode(image: Image, display: Display = AS_IT_IS) -> Pixels:
@@ -101,9 +101,9 @@ def read_header(image: Image) -> Header:
         if dicom.starts(file):
             film = dicom.read(file, _name(image), header_only=True)
             _check(image, film.width, film.height, film.frames)
-            return Header("dicom", film.height, film.width, deep=True)
+            return Header("dicom", film.height, film.width, alike=False)
         with _opened(image, file) as picture:
-            return Header(str(picture.format).lower(), picture.height, picture.width, picture.mode in _DEEP)
+            return Header(str(picture.format).lower(), picture.height, picture.width, _alike(picture))
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -160,6 +160,15 @@ def _eight_bits(image: Image, opened: Pillow.Image, window: Policy) -> Pillow.Im
         clear = opened.convert("RGBA")
         opened = Pillow.alpha_composite(Pillow.new("RGBA", clear.size, "white"), clear)
     return opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+
+
+def _alike(opened: Pillow.Image) -> bool:
+    """Nothing of it is left to whoever reads it."""
+    if opened.format == "PNG":  # whose EXIF may stand behind the pixels, which are not decoded for it
+        turned = "exif" in opened.info
+    else:
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return opened.mode in ("1", "L", "P", "RGB") and "transparency" not in opened.info and not turned
 
 
 def _fitted(picture: Pillow.Image, display: Display) -> Pillow.Image:

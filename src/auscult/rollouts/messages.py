@@ -72,7 +72,7 @@ def _picture(picture: Image, options: Server, display: Display) -> str:
                 reason="identified",
             )
     as_it_is = picture.frame is None and display == image.AS_IT_IS
-    if options.media == "file_url" and picture.path and as_it_is and not image.read_header(picture).deep:
+    if options.media == "file_url" and picture.path and as_it_is and image.read_header(picture).alike:
         return _file(picture.path)
     return f"data:image/png;base64,{_base64(image.encode_png(image.decode(picture, display)))}"
 
