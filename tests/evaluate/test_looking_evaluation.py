@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.core.seeds import rng
@@ -133,7 +133,8 @@ def test_the_error_is_the_weighted_distance_of_bins_from_the_diagonal() -> None:
     assert calibration([Sureness(None, True, "no_choices")])["ece"] is None
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
 def test_every_answer_is_in_one_bin(answers: list[tuple[float, bool]]) -> None:
     found = calibration([Sureness(*answer) for answer in answers])
     assert sum(row["n"] for row in found["reliability"]) == found["n"] == len(answers)
