@@ -170,6 +170,10 @@ def test_an_indication_that_quotes_itself_is_no_leak(folder: Path) -> None:
         ({"correct_answer": None}, "no_answer", "add the answer"),
         ({"question": 3}, "bad_row", "`question` is a number instead of text"),
         ({"ImagePaths": ["a.png"]}, "bad_row", "unknown key `ImagePaths`, did you mean `ImagePath`?"),
+        ({"PATIENT_ID": "P9"}, "bad_row", "unknown key `PATIENT_ID`, did you mean `patient_id`?"),
+        ({"IMPRESSION": "Edema"}, "bad_row", "unknown key `IMPRESSION`, did you mean `[Ii]mpression`?"),
+        ({"subject_id": "P9"}, "bad_row", "`subject_id` beside another key for the same"),
+        ({"options": ["B. Edema", "A. Normal"]}, "bad_row", "`options` have the letters B, A; put them in order"),
         ({"image": "front.png"}, "bad_row", "`image` beside another key for the same"),
     ],
 )

@@ -58,7 +58,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "options": ("options", "choices"),
     "answer": ("answer", "correct_answer"),
     "explanation": ("explanation", "correct_answer_explanation"),
-    "patient": ("patient", "PatientID", "patient_id"),
+    "patient": ("patient", "PatientID", "patient_id", "subject_id"),
     "study": ("study", "study_id"),
     "task": ("task", "task_name", "answer_type"),
     "Indication": ("Indication", "indication"),
@@ -82,6 +82,8 @@ SHOW = 3
 NATIVE = {"audio", "sound", "turns", "conversations", "tags", "group"}
 """Keys of other formats, whose rows may have images too."""
 _KNOWN = {key: name for name, keys in NAMES.items() for key in keys}
+_SPELT = {key.casefold(): key for key in _KNOWN}
+_LETTERED = re.compile(r"\(?([A-Z])[.):]\s")
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n")
 _WORD = re.compile(r"\w+")
 
@@ -345,6 +347,9 @@ def read(value: Any, where: str, name: str, folder: Path) -> Study:
         said = _said(row, where)
         names = _texts(said.get("images"), "images", where)
         choices = strip_letters(_texts(said.get("options"), "options", where))
+        letters = [found[1] for choice in choices if (found := _LETTERED.match(choice))]
+        if len(letters) > 1 and sorted(letters) == list(ascii_uppercase[: len(choices)]):
+            raise DataError(f"{where}: `options` have the letters {', '.join(letters)}; put them in order")
         tags = {key: _text(said[key]) for key in ("task", "explanation") if key in said}
         tags |= {key: _text(row[key]) for key in row if key not in _KNOWN and row[key] not in EMPTY}
         if "answer_type" in row:
@@ -449,8 +454,8 @@ def _said(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 @lru_cache(maxsize=4096)
 def _misspelt(key: str) -> str | None:
     """The known key that this unknown one must be meant for."""
-    near = [] if key in _KNOWN else get_close_matches(key, _KNOWN, 1, cutoff=0.85)
-    return near[0] if near else None
+    near = [] if key in _KNOWN else get_close_matches(key.casefold(), _SPELT, 1, cutoff=0.85)
+    return _SPELT[near[0]] if near else None
 
 
 def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
