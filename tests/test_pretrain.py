@@ -122,6 +122,9 @@ def test_clips_of_one_upload_stay_in_one_fold(tmp_path: Path):
         (["{sounds}", "--pretrain.ratio", "1.5"], "set a share between 0 and 1"),
         (["{nothing}"], "is no folder; name the folder that holds the recordings (DATA)"),
         (["{sounds}", "--probe", "{nothing}"], "recordings (the folder to probe on)"),
+        (["{sounds}", "--pretrain.window", "100"], "set a multiple of patch_rows, 16, of at least 16 rows"),
+        (["{sounds}", "--shape.patch_features", "7"], "80 features are no multiple of patch_features, 7"),
+        (["{sounds}", "--shape.patch_features", "0", "--pretrain.masking", "frequency"], "take another masking"),
     ],
 )
 def test_mistakes_are_a_sentence_and_leave_nothing(recordings: Path, tmp_path: Path, capsys, words, said):

@@ -151,6 +151,25 @@ def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
         run(folder, "early", "sfd")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--pretrain.data [{nowhere}]", "nowhere is no folder"),
+        ("--pretrain.window 9 --pretrain.shape.patch_rows 2", "set a multiple of patch_rows, 2"),
+        ("--model.base {nowhere}", "nowhere is not there"),
+    ],
+)
+def test_what_cannot_be_pretrained_or_grafted_leaves_no_folder(whole: Path, folder: Path, capsys, more, said):
+    """Which would refuse the corrected command."""
+    settings = words(folder)
+    for key, value in zip(*[iter(more.format(nowhere=folder / "nowhere").split())] * 2, strict=True):
+        settings = [*settings, key, value] if key not in settings else settings
+        settings[settings.index(key) + 1] = value
+    assert main(["run", *settings, "--out", str(folder / "wrong")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (folder / "wrong").exists()
+
+
 def test_an_encoder_is_pretrained_for_something(whole: Path, folder: Path):
     made = recipe(folder)
     for name, said in (("encoder", "model.encoder brings one"), ("path", "model.path brings one")):

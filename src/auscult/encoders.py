@@ -74,8 +74,7 @@ def pretrained(
 ) -> dict[str, Any]:
     """`run`, for one that goes on to something else."""
     where, who = device(recipe.device), join()
-    recordings = _recordings(recipe)
-    asked = _asked(recipe, recordings is None)
+    recordings, asked = look(recipe)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if opened.finished:
             say(f"{out} is finished, and these are its figures; --overwrite would begin again")
@@ -116,6 +115,15 @@ def pretrained(
         return {}
     found = json.loads((out / "results_probe.json").read_text()) if recipe.probe is not None else None
     return {"run": str(out), "encoder": str(out / "encoder"), "probe": found}
+
+
+def look(recipe: Pretraining) -> tuple[list[Path] | None, Labelled | Exam | None]:
+    """The recordings that are heard, None where the data are one frame set, and what the encoder is probed on. Whatever
+    is wrong with settings or data is raised here, before anything is written: ConfigError, DataError and MediaError."""
+    recordings = _recordings(recipe)
+    features = FrameSet.open(recipe.data[0]).about.features if recordings is None else recipe.mels
+    masked.shortest(features, recipe.shape, recipe.pretrain)
+    return recordings, _asked(recipe, recordings is None)
 
 
 def _asked(recipe: Pretraining, frames: bool) -> Labelled | Exam | None:
@@ -196,8 +204,9 @@ def _features(recipe: Pretraining, recordings: Sequence[Path] | None, path: Path
 def _told(frames: FrameSet, recipe: Pretraining) -> str:
     """What is trained on, and what of it is too short."""
     lengths = np.diff(frames.offsets)
-    short = int((~usable(lengths, recipe.shape.patch_rows)).sum())
-    left = f"; {short:,} shorter than a patch are left out" if short else ""
+    least = masked.shortest(frames.about.features, recipe.shape, recipe.pretrain)
+    short = int((~usable(lengths, least)).sum())
+    left = f"; {short:,} of fewer than {least} rows, too few to hide some of, are left out" if short else ""
     hours = len(frames.frames) / frames.about.rate / 3600
     return f"{len(frames):,} clips, {hours:.2f} hours, {frames.about.features} features a row{left}"
 

@@ -52,8 +52,9 @@ from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import copy_checkpoint, merge
+from auscult.models.base import config_of
 from auscult.models.listener import Listener
-from auscult.recipe import Recipe
+from auscult.recipe import Encoder, Pretraining, Recipe
 from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rewards.rubric import Rubric, flat_parts
@@ -128,6 +129,7 @@ def run(
         if algorithm.request:
             frequencies.check(algorithm.request.rewards, work.train)
     _measurable(recipe, work.held)
+    _makeable(recipe, out, stage)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
@@ -250,8 +252,7 @@ def _stages(
     encoder, model = out / "pretrain" / "encoder", out / "model"
     if recipe.pretrain is not None and _due("pretrain", only, encoder):
         if not join().first((out / "pretrain" / "done").exists):
-            alone = recipe.pretrain.alone(derive(recipe.seed, "pretrain"), recipe.device)
-            encoders.pretrained(alone, out / "pretrain", command, tell, say=say)
+            encoders.pretrained(_alone(recipe.pretrain, recipe), out / "pretrain", command, tell, say=say)
         if only is not None:
             return encoder
     join().first(lambda: _begin(recipe, train, model))
@@ -271,6 +272,11 @@ def _stages(
     if not join().first((out / "rollouts" / "showcase.jsonl").exists):
         showcase(recipe, model, held, out)
     return None
+
+
+def _alone(encoder: Encoder, recipe: Recipe) -> Pretraining:
+    """The pretraining of an encoder by itself."""
+    return encoder.alone(derive(recipe.seed, "pretrain"), recipe.device)
 
 
 def _due(stage: str, only: str | None, made: Path) -> bool:
@@ -413,6 +419,15 @@ def _measurable(recipe: Recipe, held: Sequence[Sample]) -> None:
     measured.check(held)
     if recipe.train.check_every:
         measured.check(listed(Listed(tuple(held)), recipe.train.check_limit))
+
+
+def _makeable(recipe: Recipe, out: Path, stage: str | None) -> None:
+    """Refuses an encoder that cannot be pretrained, and a language model to graft it on that is not there."""
+    if recipe.pretrain is not None and stage in (None, "pretrain") and not (out / "pretrain" / "encoder").exists():
+        encoders.look(_alone(recipe.pretrain, recipe))
+    base = getattr(recipe.model, "base", None)
+    if base is not None and recipe.model.path is None and not (out / "model").exists():
+        config_of(base, "model.base")
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:

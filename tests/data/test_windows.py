@@ -11,13 +11,18 @@ LENGTHS = st.lists(st.integers(0, 400), min_size=1, max_size=30)
 
 @settings(deadline=None)
 @given(
-    lengths=LENGTHS, window=st.integers(1, 8), unit=st.integers(1, 9), size=st.integers(1, 6), seed=st.integers(0, 9)
+    lengths=LENGTHS,
+    window=st.integers(1, 8),
+    unit=st.integers(1, 9),
+    size=st.integers(1, 6),
+    seed=st.integers(0, 9),
+    units=st.integers(1, 2),
 )
-def test_an_epoch_sees_every_clip_within_its_bounds(lengths, window, unit, size, seed):
+def test_an_epoch_sees_every_clip_within_its_bounds(lengths, window, unit, size, seed, units):
     known = np.array(lengths)
-    batches = epoch(known, window * unit, unit, size, seed, 0)
+    batches = epoch(known, window * unit, unit, size, seed, 0, units * unit)
     seen = sorted((int(c), int(s), b.rows) for b in batches for c, s in zip(b.clips, b.starts, strict=True))
-    assert {clip for clip, _, _ in seen} == set(np.flatnonzero(usable(known, unit)))
+    assert {clip for clip, _, _ in seen} == set(np.flatnonzero(usable(known, units * unit)))
     for clip, start, rows in seen:
         assert 0 <= start <= start + rows <= lengths[clip]
         assert rows == min(lengths[clip] // unit * unit, window * unit)

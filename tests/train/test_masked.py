@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from auscult.core.errors import DataError
+from auscult.core.errors import ConfigError
 from auscult.core.runs import Run
 from auscult.data.frames import About, FrameSet, writing
 from auscult.models.mae_shape import Shape
@@ -91,6 +91,17 @@ def test_all_that_the_optimiser_remembers_goes_on_where_the_weights_are(tmp_path
     assert {value.device.type for state in now.optimizer.state.values() for value in state.values()} == {"meta"}
 
 
+@pytest.mark.parametrize("kind", ["random", "time", "chunk"])
+def test_a_clip_of_one_frame_has_nothing_to_hide_and_is_left_out(tmp_path: Path, kind):
+    """AudioSet has segments of a second: what all others teach must not end with them."""
+    with writing(tmp_path / "set", About(8, 1.0, "uint8")) as writer:
+        for name in range(9):
+            writer.add(f"clip{name}", np.full((1 if name % 3 else 10, 8), 9 * name, np.uint8))
+    with Run.open(tmp_path / "run", {}, "test") as run:
+        train(stage(run, FrameSet.open(tmp_path / "set"), options=replace(OPTIONS, masking=kind)), lambda *_: None)
+    assert rows(tmp_path / "run")[-1]["epoch"] == OPTIONS.epochs
+
+
 def test_a_moving_average_is_kept_apart_from_the_weights(tmp_path: Path, frames: FrameSet):
     kept = []
     for average in (0.0, 0.9):
@@ -143,5 +154,5 @@ def test_the_learning_rate_rises_and_falls_to_nothing(tmp_path: Path, frames: Fr
 
 
 def test_a_window_that_cuts_a_patch_is_refused(tmp_path: Path, frames: FrameSet):
-    with Run.open(tmp_path / "run", {}, "test") as run, pytest.raises(DataError, match="multiple of patch_rows, 4"):
+    with Run.open(tmp_path / "run", {}, "test") as run, pytest.raises(ConfigError, match="multiple of patch_rows, 4"):
         train(stage(run, frames, shape=replace(SHAPE, patch_rows=4)), lambda *_: None)

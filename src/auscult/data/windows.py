@@ -29,17 +29,19 @@ class Batch:
     """Rows of each."""
 
 
-def usable(lengths: NDArray[np.int64], unit: int) -> NDArray[np.bool_]:
-    """Which clips [C] have a whole unit of rows. The others give no stretch; whoever leaves them out counts them."""
-    return lengths >= unit
+def usable(lengths: NDArray[np.int64], shortest: int) -> NDArray[np.bool_]:
+    """Which clips [C] have `shortest` rows. The others give no stretch; whoever leaves them out counts them."""
+    return lengths >= shortest
 
 
-def epoch(lengths: NDArray[np.int64], window: int, unit: int, size: int, seed: int, number: int) -> Sequence[Batch]:
-    """The batches of epoch `number` over clips of `lengths` rows [C]. `window` is a multiple of `unit`, and a batch has
-    about as many rows as `size` windows."""
+def epoch(
+    lengths: NDArray[np.int64], window: int, unit: int, size: int, seed: int, number: int, shortest: int = 1
+) -> Sequence[Batch]:
+    """The batches of epoch `number` over clips of `lengths` rows [C], those of `shortest` rows or more. `window` is a
+    multiple of `unit`, and a batch has about as many rows as `size` windows."""
     draw = rng(seed, "windows", number)
     whole = np.maximum(lengths // window, 1)
-    rows = np.minimum(lengths // unit * unit, window)
+    rows = np.where(usable(lengths, shortest), np.minimum(lengths // unit * unit, window), 0)
     clips = np.repeat(np.arange(len(lengths)), np.where(rows > 0, whole, 0))
     slack = (lengths - whole * rows).astype(np.float64)
     shift = (draw.random(len(lengths)) * (slack + 1)).astype(np.int64)

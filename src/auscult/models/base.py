@@ -7,6 +7,8 @@ A model of several parts gives its decoder and its output head, weights in place
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -42,21 +45,34 @@ def named(base: str, folder: str | Path) -> str:
     return os.path.relpath(base, folder) if Path(base).exists() else base
 
 
+def config_of(base: str, asked: str) -> PreTrainedConfig:
+    """The config of the model in the folder or hub id `base`. Raises as `language_model` does."""
+    with _named(base, asked):
+        return AutoConfig.from_pretrained(base)
+
+
 def language_model(base: str, asked: str, **how: Any) -> PreTrainedModel:
     """The causal language model in, or of, the folder or hub id `base`; `how` goes to `from_pretrained`, `asked` says
     what wants it. Raises ConfigError when it is not there or has no language model."""
-    try:
-        config = AutoConfig.from_pretrained(base)
-        whole = config.get_text_config() is config
-        cls = None if whole else getattr(transformers, (config.architectures or [""])[0], None)
+    config = config_of(base, asked)
+    whole = config.get_text_config() is config
+    cls = None if whole else getattr(transformers, (config.architectures or [""])[0], None)
+    with _named(base, asked):
         model = (cls or AutoModelForCausalLM).from_pretrained(base, **how)
+    return model if whole else _language_part(model, base)
+
+
+@contextmanager
+def _named(base: str, asked: str) -> Generator[None]:
+    """Says of which base it is that it cannot be opened, and what to do."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         gone = base.startswith((".", "/")) and not Path(base).exists()
         why = "is not there; put it there, or" if gone else f"cannot be opened ({str(error).splitlines()[0]});"
         raise ConfigError(
             f"{asked}: the language model {base} {why} say where a causal one is with --model.base"
         ) from error
-    return model if whole else _language_part(model, base)
 
 
 def _language_part(model: PreTrainedModel, base: str) -> PreTrainedModel:

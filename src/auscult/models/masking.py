@@ -15,7 +15,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from auscult.core.errors import ConfigError
 from auscult.models.mae_shape import Masking
+
+
+def least(masking: Masking, bands: int) -> int:
+    """Columns of the shortest clip of which something can be shown and something hidden. Raises ConfigError where a
+    moment has one patch, and bands are to be hidden."""
+    if masking == "frequency" and bands < 2:
+        raise ConfigError(
+            "masking is frequency, and a moment has one patch; set patch_features, or take another masking"
+        )
+    return 1 if bands > 1 and masking in ("random", "frequency") else 2
 
 
 def visible(masking: Masking, columns: int, bands: int, ratio: float) -> int:

@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from auscult.core.errors import DataError, RunError
+from auscult.core.errors import ConfigError, DataError, RunError
 from auscult.core.runs import Run, atomic_folder, truncate_jsonl
 from auscult.core.seeds import derive
 from auscult.data import windows
@@ -121,12 +121,12 @@ def train(stage: Stage, watch: Watch) -> MaskedAutoencoder:
     """Runs pretraining to its end, from its newest checkpoint when there is one; the weights that are kept."""
     options, unit = stage.options, stage.shape.patch_rows
     lengths = np.diff(stage.frames.offsets)
-    if not windows.usable(lengths, unit).any():
-        raise DataError(f"{stage.frames.path}: no clip is as long as a patch, {unit} rows; set a shorter patch_rows")
-    if options.window % unit:
-        raise DataError(f"window is {options.window}: set a multiple of patch_rows, {unit}")
+    least = shortest(stage.frames.about.features, stage.shape, options)
+    if not windows.usable(lengths, least).any():
+        raise DataError(f"{stage.frames.path}: no clip has {least} rows, of which some are hidden; set other patches")
     seed = derive(stage.seed, "windows")
-    per_epoch = len(windows.epoch(lengths, options.window, unit, options.batch, seed, 0))
+    epoch = partial(windows.epoch, lengths, options.window, unit, options.batch, seed, shortest=least)
+    per_epoch = len(epoch(0))
     steps = options.epochs * per_epoch
     warmup = max(1, round(options.warmup * steps))
     folder = stage.run.path / "checkpoints"
@@ -145,7 +145,7 @@ def train(stage: Stage, watch: Watch) -> MaskedAutoencoder:
     while now.step < steps:
         number, place = divmod(now.step, per_epoch)
         if plan[0] != number:
-            plan = (number, windows.epoch(lengths, options.window, unit, options.batch, seed, number))
+            plan = (number, epoch(number))
         rate = learning_rate(now.step, steps, warmup, options.learning_rate, 0.0)
         made, norm = _step(stage, now, rows, plan[1][place], rate)
         losses.append(made.loss.detach())
@@ -176,17 +176,26 @@ def _probed(options: Pretrain, step: int, per_epoch: int) -> bool:
     return bool(every) and step // every > (step - options.log_every) // every
 
 
+def shortest(features: int, shape: Shape, options: Pretrain) -> int:
+    """Rows of the shortest clip that can be learnt from: something of it is seen, and something hidden. Raises
+    ConfigError for patches, windows and masks that do not fit each other or clips of so many `features`."""
+    unit, patch = shape.patch_rows, shape.patch_features or features
+    if features % patch:
+        raise ConfigError(f"{features} features are no multiple of patch_features, {patch}; set one")
+    least = masking.least(options.masking, features // patch) * unit
+    if options.window % unit or options.window < least:
+        raise ConfigError(f"window is {options.window}: set a multiple of patch_rows, {unit}, of at least {least} rows")
+    return least
+
+
 def _begun(stage: Stage) -> Training:
     """Random weights of the seed, and the mean and deviation of the features."""
     shape, features = stage.shape, stage.frames.about.features
-    patch = shape.patch_features or features
-    if features % patch:
-        raise DataError(f"{stage.frames.path}: {features} features are no multiple of patch_features, {patch}; set one")
     config = MaeConfig(
         source=stage.source,
         features=features,
         patch_rows=shape.patch_rows,
-        patch_features=patch,
+        patch_features=shape.patch_features or features,
         width=shape.width,
         layers=shape.layers,
         heads=shape.heads,

@@ -44,7 +44,7 @@ def write(
         return
     model = MaskedAutoencoder.from_pretrained(encoder).to(device).eval()  # pyright: ignore[reportArgumentType]
     unit = model.config.patch_rows
-    able = np.flatnonzero(usable(np.diff(frames.offsets), unit))
+    able = np.flatnonzero(usable(np.diff(frames.offsets), masking.least(options.masking, model.config.bands) * unit))
     chosen = np.sort(rng(seed, "reconstructions").choice(able, size=min(clips, len(able)), replace=False))
     found: dict[str, Any] = {"ids": [], "sizes": [], "error": [], "error_of_mean": []}
     for number, clip in enumerate(chosen.tolist()):
