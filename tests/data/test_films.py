@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from auscult.core.seeds import rng
 from auscult.core.types import Image, Pixels, Sample
+from auscult.data.source import Split
 from auscult.data.sources import studies
 from auscult.data.sources.films import (
     LEVELS,
@@ -56,7 +57,7 @@ def test_the_same_address_is_the_same_film_and_each_part_of_it_counts() -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "heldout"])
-def test_neither_the_task_nor_the_wording_tells_the_answer(name: str) -> None:
+def test_neither_the_task_nor_the_wording_tells_the_answer(name: Split) -> None:
     samples = Source(side=32, heldout=320).split(name, 3)
     asked = Counter((q.task, q.answer) for q in (samples.film(index)[1] for index in range(320)))
     for task in TASKS:
@@ -104,7 +105,7 @@ def test_an_opacity_is_bright_where_it_is_and_larger_when_it_is_large() -> None:
 
 def test_a_share_of_training_is_asked_without_films_and_none_of_the_held_out() -> None:
     options = Source(side=32, heldout=100, withheld=0.3)
-    train, held = (options.split(name, 0) for name in ("train", "heldout"))
+    train, held = options.split("train", 0), options.split("heldout", 0)
     blind = [number for number in range(100) if not train[number].media]
     assert 15 < len(blind) < 45
     assert {train[number].thought for number in blind} == {None}, "nobody can tell what was not seen"
