@@ -103,7 +103,7 @@ def test_who_waits_for_a_large_set_is_told_and_nobody_else(folder: Path, monkeyp
         monkeypatch.setattr(waiting, "PATIENCE", 0.0)
         source.split("train", 0)
     source.split("train", 0)
-    assert said == [("opening recordings", done, 3) for done in (1, 2, 3)]
+    assert said == [("opening files", done, 3) for done in (1, 2, 3)]
 
 
 def test_a_long_check_tells_how_far_it_is(
@@ -114,9 +114,10 @@ def test_a_long_check_tells_how_far_it_is(
     assert main(["data", "check", str(folder / "data file.jsonl"), "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["rows"] == 2
-    first, second = printed.err.splitlines()
-    assert first == "checking recordings          1/2"
-    assert second.startswith("checking recordings          2/2")
+    reading, first, second = printed.err.splitlines()
+    assert reading.startswith("reading data file.jsonl, MB ")
+    assert first == "checking files               1/2"
+    assert second.startswith("checking files               2/2")
 
 
 def test_folders_of_recordings(tmp_path: Path) -> None:

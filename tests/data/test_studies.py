@@ -234,8 +234,18 @@ def test_no_patient_and_no_image_is_on_both_sides(folder: Path) -> None:
         DataError, match=r"under two groups .*one\.json\['\d'\] and .*one\.json\['\d'\]; give their rows one"
     ):
         Source(root=one, heldout_share=0.5).split("train", 0)
-    with pytest.raises(DataError, match="are all of one group"):
+    with pytest.raises(DataError, match="4 rows are of one group"):
         Source(root=one, group="image").split("train", 0)
+
+
+def test_what_cannot_be_split_says_how_many_rows_are_of_one_patient(folder: Path) -> None:
+    root = written(
+        folder / "one.json",
+        {str(n): {**ROW, "ImagePath": [f"{n}.png"], "ImageViewPosition": [], "study_id": n} for n in range(4)},
+    )
+    with pytest.raises(DataError, match=r"all 4 rows are of one group \(by patient\).* name a file of held-out rows"):
+        Source(root=root).split("train", 0)
+    assert len(both(Source(root=root, group="study"))) == 4
 
 
 def test_rows_without_a_patient_go_by_study_then_image(folder: Path) -> None:

@@ -230,7 +230,7 @@ def check(
     kind, found, notes = _rows(target, audio_root)
     media = dict.fromkeys(part for row in found for part in _parts(row))
     with ThreadPoolExecutor(workers) as pool:
-        looked = counted("checking recordings", pool.map(lambda part: _look(part, decode), media), len(media))
+        looked = counted("checking files", pool.map(lambda part: _look(part, decode), media), len(media))
         seen = dict(zip(media, looked, strict=True))
     notes += _identified(seen)
     problems = [problem for row in found for problem in _own(row, seen)]

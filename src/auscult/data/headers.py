@@ -54,7 +54,7 @@ def unusable(found: Iterable[Media]) -> dict[Audio | Image, MediaError]:
     wanted = dict.fromkeys(media for media in found if not isinstance(media, Frames) and media.path)
     files = {_file(media): media for media in wanted}
     with ThreadPoolExecutor(WORKERS) as pool:
-        looked = counted("opening recordings", pool.map(_header, files.values()), len(files))
+        looked = counted("opening files", pool.map(_header, files.values()), len(files))
         headers = dict(zip(files, looked, strict=True))
     errors = {media: _unusable(media, headers[_file(media)]) for media in wanted}
     return {media: error for media, error in errors.items() if error is not None}

@@ -7,7 +7,7 @@ and who recites a vocabulary says much that the source does not hold. A word cou
 the commonest English ones do not count. A reply without an answer has no evidence for it.
 
     rewards:
-      evidence: {weight: 0.2, kwargs: {source: [Findings, Impression]}}
+      evidence: {weight: 0.2, kwargs: {source: [report.Findings, report.Impression]}}
 """
 
 from __future__ import annotations

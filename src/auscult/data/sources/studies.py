@@ -298,6 +298,12 @@ def _sides(
     """The file of each split and the numbers of its rows, while the files are as `stamps` says."""
     found = options.opened(options.root)
     if options.heldout is None:
+        if len(found.groups) == 1:
+            raise DataError(
+                f"{options.root}: all {len(found):,} rows are of one group (by {options.group}), which stands on one "
+                "side whole; add rows of another, name a file of held-out rows (--data.heldout), or split by something "
+                "else (--data.group)"
+            )
         held = split_groups(found.groups, options.heldout_share, seed, where=options.root)
         is_held = np.array([group in held for group in found.groups])[found.columns["groups"]]
         train, heldout = (found, options.asked(found, ~is_held)), (found, options.asked(found, is_held))
