@@ -119,6 +119,11 @@ def test_a_view_that_is_asked_for_is_not_told(folder: Path) -> None:
     assert two_views(folder, **asked).question.startswith("Indication")
     open_one = {"question": "Which view is the second?", "options": [], "correct_answer": "lateral"}
     assert two_views(folder, **open_one).question.startswith("Indication")
+    for question in ("Is the first film a PA film?", "Is it posteroanterior?"):
+        closed = {"question": question, "options": ["A. yes", "B. no"], "correct_answer": "A"}
+        assert two_views(folder, **closed).question.startswith("Indication"), question
+    spelt = {"question": "How was the first film made?", "options": ["PA film", "AP film"], "correct_answer": "A"}
+    assert two_views(folder, **spelt).question.startswith("Indication")
 
 
 @pytest.mark.parametrize("report", list(SHOWN))

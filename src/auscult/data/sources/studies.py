@@ -6,7 +6,7 @@
     image,question,options,answer,patient             CSV; several options, images or views are separated by `|`
 
 What a key may be called, `NAMES` says; every other key becomes a tag. All images of a row are shown in its order, each
-behind its view where the row names one (`View 1 (PA):`), but for a view that is itself the answer or an option.
+behind its view where the row names one (`View 1 (PA):`), but where question, options or answer speak of views.
 
 **The report.** Findings and impression hold the answer, so `report` says what of a radiologist's report the prompt
 shows: by default what was known before the film was read (indication and comparison). All of it is in the tags
@@ -75,6 +75,8 @@ EMPTY: tuple[Any, ...] = (None, "", [])
 """Values that say nothing."""
 QUOTED = 6
 """Words of a hidden sentence that a question does not say by chance."""
+ASKING = ("view", "views", "projection", "projections", "posteroanterior", "anteroposterior", "frontal", "lateral")
+"""Words of questions that the name of a view may answer."""
 BLOCK = 4096
 """Rows whose images are looked at together."""
 SHOW = 3
@@ -152,11 +154,10 @@ class Study:
         return None
 
     def _labels(self) -> tuple[str, ...]:
-        """The views' names where each image has one, unless one of them is what is asked for."""
-        if len(self.views) != len(self.images):
-            return ()
-        asked = {normal(text) for text in (*self.choices, self.answer or "")}
-        return () if any(normal(view) in asked for view in self.views) else self.views
+        """The views' names where each image has one, unless the question, an option or the answer speaks of views."""
+        said = _spaced(" ".join((self.question, *self.choices, self.answer or ""))).split()
+        telling = {*ASKING, *_spaced(" ".join(self.views)).split()}
+        return self.views if len(self.views) == len(self.images) and telling.isdisjoint(said) else ()
 
 
 @dataclass(frozen=True, kw_only=True)
