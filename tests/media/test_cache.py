@@ -93,6 +93,24 @@ def test_a_file_that_changed_is_another_picture_and_so_is_another_frame(films: l
     assert [pictures.get(replace(both, frame=frame))[0, 0, 0] for frame in (0, 1, 0)] == [5, 6, 5]
 
 
+def test_a_film_that_takes_anothers_place_with_its_size_and_date_is_another_picture(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.bmp", "b.bmp")]
+    for path, value in zip(paths, (10, 200), strict=True):
+        Pillow.fromarray(np.full((8, 8), value, np.uint8)).save(path)
+        os.utime(path, ns=(1, 1))
+    pictures = Pictures()
+    assert pictures.get(Image(str(paths[0]))).max() == 10
+    paths[1].replace(paths[0])
+    assert pictures.get(Image(str(paths[0]))).max() == 200
+
+
+def test_without_memory_nothing_is_decoded_ahead(films: list[Image]) -> None:
+    pictures = Pictures(memory_mb=0)
+    pictures.prefetch(films[:3])
+    assert [int(pictures.get(film).max()) for film in films[:3]] == [0, 1, 2]
+    assert pictures.counts["decoded"] == 3
+
+
 def test_threads_that_ask_for_one_picture_wait_for_one_decoding(
     films: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:

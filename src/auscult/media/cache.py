@@ -1,9 +1,10 @@
 """Decoded pictures, kept: as many as fit into so many bytes, shared between threads, each decoded once.
 
-A picture is known by its file's path, time of change and size, and by how it is displayed; a file that was changed is
-another picture. It is kept as it is displayed, so scaled down first, and a grey one with one channel: a film of 512 x
-512 takes 0.26 MB. The least recently used is forgotten first. Several threads that ask for one picture wait for one
-decoding; `prefetch` begins it before anybody asks. What cannot be decoded is not kept: each who asks is told.
+A picture is known by its file's path, times and size, and by how it is displayed; a file that was changed is another
+picture, so is one of the same size that was put in its place with the same date. It is kept as it is displayed, so
+scaled down first, and a grey one with one channel: a film of 512 x 512 takes 0.26 MB. The least recently used is
+forgotten first. Several threads that ask for one picture wait for one decoding; `prefetch` begins it before anybody
+asks. What cannot be decoded is not kept: each who asks is told.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MB = 10**6
 WORKERS = 2
 """Threads that decode ahead; Pillow, NumPy and the decoders of DICOM work without Python's lock."""
 
-_Key = tuple[str, int, int, int | None, Display]
+_Key = tuple[str, tuple[int, ...], int | None, Display]
 
 
 class Pictures:
@@ -47,7 +48,7 @@ class Pictures:
 
     def prefetch(self, images: Iterable[Image]) -> None:
         """Begins to decode what will be asked for next, and returns at once. Name no more than fit into the memory."""
-        for image in images:
+        for image in images if self.limit else ():  # what is not kept would be decoded twice
             key = self._key(image)
             if key is None:
                 continue
@@ -104,4 +105,9 @@ class Pictures:
             status = os.stat(image.path)
         except (OSError, ValueError):
             return None
-        return image.path, status.st_mtime_ns, status.st_size, image.frame, self.display
+        return (
+            image.path,
+            (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size),
+            image.frame,
+            self.display,
+        )
