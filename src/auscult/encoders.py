@@ -39,6 +39,7 @@ from auscult.data.frames import About, FrameSet, writing
 from auscult.data.headers import refuse_unusable
 from auscult.data.sources import sounds
 from auscult.data.splits import split_groups
+from auscult.data.waiting import Tell
 from auscult.data.windows import usable
 from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
 from auscult.media.audio import decode
@@ -46,7 +47,7 @@ from auscult.models.mae import MaskedAutoencoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 from auscult.recipe import Pretraining
 from auscult.report.page import write_page
-from auscult.session import Say, Tell, clock, device
+from auscult.session import Say, clock, device
 from auscult.train import masked, probing, reconstructions
 from auscult.train.frame_probe import Exam, brief, divide, probe_frames
 from auscult.train.processes import join, leave

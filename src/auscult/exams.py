@@ -40,7 +40,7 @@ from auscult.core.types import Outcome
 from auscult.core.yaml12 import dump_yaml, flow, read_yaml
 from auscult.data.headers import unusable
 from auscult.data.source import Listed
-from auscult.data.waiting import telling
+from auscult.data.waiting import Tell, telling
 from auscult.evaluate import judged, records, rubrics, scoring
 from auscult.evaluate.baselines import guesses
 from auscult.evaluate.benchmark import PLUGIN
@@ -58,7 +58,7 @@ from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rewards.judging.prompt import read_prompt
 from auscult.rollouts.local import LocalEngine
-from auscult.session import Say, Tell, clock, device
+from auscult.session import Say, clock, device
 from auscult.showcase import FILE as SHOWCASE
 from auscult.showcase import Shown, write_showcase
 

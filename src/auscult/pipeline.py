@@ -46,7 +46,7 @@ from auscult.core.types import Sample, Sampling
 from auscult.data.leakage import Found, guarded
 from auscult.data.source import Listed, Samples, each, order
 from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
-from auscult.data.waiting import telling
+from auscult.data.waiting import Tell, telling
 from auscult.evaluate import published
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.metric import metric
@@ -61,7 +61,7 @@ from auscult.rewards.rubric import Rubric, flat_parts
 from auscult.rollouts.engine import Engine
 from auscult.rollouts.local import LocalEngine
 from auscult.rollouts.server import ServerEngine
-from auscult.session import Say, Tell, clock, device
+from auscult.session import Say, clock, device
 from auscult.showcase import Shown, write_showcase
 from auscult.train import checkpoint, frequencies, loop, rest
 from auscult.train.algorithm import Algorithm

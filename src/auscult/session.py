@@ -1,19 +1,16 @@
-"""What whatever takes long shares: whom it tells how far it is, the device it takes, how its time is counted."""
+"""What whatever takes long shares: the device it takes, how its time is counted."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from auscult.core.errors import ConfigError
 from auscult.core.runs import write_json
 
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Told what is being done, how far it is, of how much, and the latest figures."""
 Say = Callable[[str], None]
 """Told a sentence for whoever waits."""
 

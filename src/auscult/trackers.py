@@ -1,6 +1,6 @@
 """A run's figures in somebody's experiment tracker, when that is asked for: wandb, trackio or tensorboard.
 
-What is told on the way (`session.Tell`) is handed on, a name for each stage and figure (`grpo/reward/total/mean`) at
+What is told on the way (`Tell`) is handed on, a name for each stage and figure (`grpo/reward/total/mean`) at
 the stage's own steps, and at the end the figures of every evaluated model. metrics.jsonl and results_*.json stay the
 truth: a tracker that fails is told of once and left alone, and the run goes on. Nothing is sent unless a tracker is
 named; wandb minds WANDB_MODE=offline and its other variables, trackio and tensorboard write to the disk.
@@ -20,7 +20,7 @@ from typing import Any
 from auscult.core.errors import ConfigError
 
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""`session.Tell`, whose file loads torch."""
+"""`data.waiting.Tell`, which stands in a layer that trackers know nothing of."""
 PROJECT = "auscult"
 """Where wandb and trackio list the run, unless WANDB_PROJECT or TRACKIO_PROJECT says otherwise."""
 TRACKERS = ("tensorboard", "trackio", "wandb")

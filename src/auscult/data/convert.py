@@ -15,11 +15,11 @@ import gzip
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from auscult.core.errors import DataError
 from auscult.data import tfrecord
@@ -27,6 +27,7 @@ from auscult.data.audioset import FEATURES, PUBLISHED, RATE, SCALE, SHIFT, Clip,
 from auscult.data.folders import walk
 from auscult.data.frames import About, Writer, writing
 from auscult.data.tfrecord import Broken
+from auscult.data.waiting import Tell
 
 LABELS_FILE = "class_labels_indices.csv"
 """Names of the labels, as published."""
@@ -36,8 +37,6 @@ SUFFIX = ".tfrecord"
 """Ends the name of a file of records."""
 MB = 10**6
 """Bytes between two words of progress."""
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Is told what is done, how much of how much, and figures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,18 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import httpx
 from google_crc32c import Checksum
 
 from auscult.core.errors import AuscultError
 from auscult.core.runs import ASIDE, write_json
+from auscult.data.waiting import Tell
 
 AGAIN = frozenset({408, 425, 429})
 """Statuses below 500 that may pass."""
@@ -40,8 +41,6 @@ MB = 10**6
 """Bytes between two words of progress."""
 WRONG = 2
 """How often content with a wrong hash is fetched before it is called wrong."""
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Is told what is done, how much of how much, and figures."""
 
 
 class DownloadError(AuscultError):

@@ -1,6 +1,6 @@
 """What a provision is: how the files that a recipe's data are read from come to be there, fetched or made.
 
-A provision is a folder that is whole or not there, so the same command skips what is finished."""
+What is whole in its folder is left as it is, so the same command goes on where it was stopped."""
 
 from __future__ import annotations
 

@@ -12,17 +12,13 @@ import io
 import json
 import math
 import tarfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from auscult.core.runs import atomic_folder, write_json
 from auscult.data.frames import FrameSet
-
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Is told what is done, how much of how much, and figures."""
+from auscult.data.waiting import Tell
 
 
 def write_shards(source: Path | str, out: Path | str, *, size: int = 2048, tell: Tell | None = None) -> list[Path]:

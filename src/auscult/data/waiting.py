@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Told what is being done, how far it is, of how much, and no figures."""
+"""Told what is being done, how far it is, of how much, and the latest figures, if any."""
 PATIENCE = 2.0
 """Seconds that nobody needs to be told about."""
 T = TypeVar("T")

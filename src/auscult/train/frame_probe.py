@@ -28,6 +28,7 @@ from auscult.core.errors import DataError
 from auscult.core.seeds import derive, rng
 from auscult.data.frames import FrameSet
 from auscult.data.splits import split_groups
+from auscult.data.waiting import Tell
 from auscult.models.mae import MaskedAutoencoder, PatchEncoder
 from auscult.train import probing
 
@@ -41,8 +42,6 @@ STUDENT = 2.045
 """97.5 % of Student's t with GROUPS - 1 degrees of freedom lies below."""
 RANDOM = 3
 """Random encoders, whose mAPs are averaged: what one knows depends on its seed."""
-Tell = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Is told what is done, how much of how much, and figures."""
 
 
 @dataclass(frozen=True, slots=True)
