@@ -53,6 +53,7 @@ from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.base import config_of
+from auscult.models.graft_listener import encoder_at
 from auscult.models.listener import Listener
 from auscult.recipe import Encoder, Pretraining, Recipe
 from auscult.report.page import write_page
@@ -422,12 +423,14 @@ def _measurable(recipe: Recipe, held: Sequence[Sample]) -> None:
 
 
 def _makeable(recipe: Recipe, out: Path, stage: str | None) -> None:
-    """Refuses an encoder that cannot be pretrained, and a language model to graft it on that is not there."""
+    """Refuses an encoder that cannot be pretrained, and an encoder or language model to graft that is not there."""
     if recipe.pretrain is not None and stage in (None, "pretrain") and not (out / "pretrain" / "encoder").exists():
         encoders.look(_alone(recipe.pretrain, recipe))
-    base = getattr(recipe.model, "base", None)
-    if base is not None and recipe.model.path is None and not (out / "model").exists():
-        config_of(base, "model.base")
+    if recipe.model.path is not None or (out / "model").exists():
+        return
+    for name, look in (("base", partial(config_of, asked="model.base")), ("encoder", encoder_at)):
+        if (named := getattr(recipe.model, name, None)) is not None:
+            look(named)
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:

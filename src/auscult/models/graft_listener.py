@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     DynamicCache,
     PreTrainedConfig,
@@ -40,7 +40,7 @@ def build(
     listener's own, which may learn; without they stay where they are. Raises ConfigError for a base or encoder that is
     none."""
     text, tokenizer, language = _language(shape, texts, tags)
-    encoder = None if shape.encoder is None else _encoder(shape.encoder)
+    encoder = None if shape.encoder is None else MaskedAutoencoder.from_pretrained(encoder_at(shape.encoder)).encoder
     config = GraftConfig(
         text_config=text,
         pool=shape.pool,
@@ -87,11 +87,13 @@ def _language(
     return text, tokenizer, None
 
 
-def _encoder(path: str) -> PatchEncoder:
-    """The encoder that `auscult pretrain` made."""
+def encoder_at(path: str) -> Path:
+    """The folder of the encoder that `auscult pretrain` made in the run folder `path`, or `path` itself. Raises
+    ConfigError where there is none."""
     for folder in (Path(path), Path(path) / "encoder"):
-        if (folder / "config.json").is_file() and AutoConfig.from_pretrained(folder).model_type == MaeConfig.model_type:
-            return MaskedAutoencoder.from_pretrained(folder).encoder
+        config = folder / "config.json"
+        if config.is_file() and json.loads(config.read_text()).get("model_type") == MaeConfig.model_type:
+            return folder
     raise ConfigError(f"model.encoder: {path} is no pretrained encoder; name the run folder of `auscult pretrain`")
 
 
