@@ -200,6 +200,21 @@ def test_windows_are_those_of_pydicom(film: Written, function: str, center: floa
     assert np.abs(shown(image) - stretched(theirs, -1024, 2 * 4095 - 1024)).max() <= 1
 
 
+@pytest.mark.parametrize("width", [0, -500])
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_window_of_no_width_is_none(film: Written, width: int, function: str) -> None:
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64
+    shown_whole = shown(film(ramp))
+    assert np.array_equal(shown(film(ramp, WindowCenter=2000, WindowWidth=width, VOILUTFunction=function)), shown_whole)
+    assert len(np.unique(shown_whole)) == 64
+
+
+def test_an_intercept_without_a_slope_counts(film: Written) -> None:
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64
+    told = {"RescaleIntercept": -1000, "WindowCenter": 1000, "WindowWidth": 2000}
+    assert np.array_equal(shown(film(ramp, **told)), shown(film(ramp, RescaleSlope=1, **told)))
+
+
 def test_a_look_up_table_comes_before_a_window_and_the_first_window_before_others(film: Written) -> None:
     image = film(WindowCenter=[100, 2000], WindowWidth=[50, 4000])
     assert (shown(image) == np.rint(255 * np.clip((FILM - 99.5) / 49 + 0.5, 0, 1))).all()

@@ -238,6 +238,8 @@ def _window(viewing: Dataset, little: bool) -> Callable[[Values], Values] | None
     if viewing.get("WindowCenter") is None or viewing.get("WindowWidth") is None:
         return None
     center, width = _first(viewing.WindowCenter), _first(viewing.WindowWidth)
+    if width <= 0:  # which the standard forbids: no window at all, rather than two greys
+        return None
     return lambda real: windowed(real, center, width, str(viewing.get("VOILUTFunction") or "LINEAR"))
 
 
@@ -266,7 +268,9 @@ def _scaled(values: Values, scaling: Dataset, little: bool) -> Values:
     if scaling.get("ModalityLUTSequence"):
         return _looked_up(values, scaling.ModalityLUTSequence[0], little)
     slope, intercept = scaling.get("RescaleSlope"), scaling.get("RescaleIntercept")
-    return values if slope is None else values * float(slope) + float(intercept or 0)
+    if slope is None and intercept is None:
+        return values
+    return values * float(1 if slope is None else slope) + float(intercept or 0)
 
 
 def _looked_up(values: Values, table: Dataset, little: bool) -> Values:
