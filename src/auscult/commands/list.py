@@ -19,9 +19,10 @@ def run(command: str, arguments: list[str]) -> int:
     if parser.helped(arguments):
         return 0
     known = parser.parse_args(arguments)
-    from auscult.core.config import Plugin
+    from auscult.core.config import Plugin, presets_of
     from auscult.core.forms import FORMS
     from auscult.core.yaml12 import read_yaml
+    from auscult.data.provision import Provision
     from auscult.data.source import Source
     from auscult.evaluate import benchmark, scoring
     from auscult.models.family import Model
@@ -45,9 +46,12 @@ def run(command: str, arguments: list[str]) -> int:
         plugin = Plugin(key, package)
         return list(working(plugin.names(), lambda name: plugin.find(name, base)))
 
+    recipes = working(recipe_names(), lambda name: read_yaml(recipe_file(name)))
     found: dict[str, Any] = {
-        "recipes": working(recipe_names(), lambda name: read_yaml(recipe_file(name)).get("about", "")),
+        "recipes": {name: recipe.get("about", "") for name, recipe in recipes.items()},
+        "presets": working(list(recipes), lambda name: list(presets_of(recipes[name], f"recipe {name}")) or None),
         "data": plugins("source", "auscult.data.sources", Source),
+        "provisions": plugins("what", "auscult.data.provisions", Provision),
         "models": plugins("family", "auscult.models.families", Model),
         "algorithms": plugins("algorithm", "auscult.train.algorithms", Algorithm),
         "rewards": list(working(rubric.files(), rubric.find)),
@@ -60,8 +64,10 @@ def run(command: str, arguments: list[str]) -> int:
         print(json.dumps({**found, "broken": broken}, ensure_ascii=False))
     else:
         print("recipes")
+        presets = found.pop("presets")
         for name, about in found.pop("recipes").items():
-            print(f"  {name:<12} {about}")
+            named = f" (presets {', '.join(presets[name])})" if name in presets else ""
+            print(f"  {name:<14} {about}{named}")
         for kind, names in found.items():
             print(f"{kind:<12} {', '.join(names)}")
     for problem in broken:
