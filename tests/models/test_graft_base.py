@@ -3,6 +3,7 @@ holds, and that a new process says the same with it."""
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,7 @@ def saved(made, tmp_path_factory):
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},  # sums of other threads end in other bits
     )
     return folder, before, [json.loads(line) for line in done.stdout.splitlines()]
 

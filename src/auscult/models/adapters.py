@@ -128,6 +128,11 @@ class Adapter:
     base: str
     """The checkpoint beneath: a folder or a hub id."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing of the model learns but the adapters."""
+        return not _trained(self.model.get_base_model())
+
     def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes what may differ from the base; `weights` as for `Listener.save`."""
         self.save_layers(folder, self.base, weights)

@@ -149,6 +149,11 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
 class Adapted(Protocol):
     """What is laid over a model's weights."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing of the model learns but the adapters."""
+        ...
+
     def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes what may differ from the base; `weights` as for `Listener.save`."""
         ...

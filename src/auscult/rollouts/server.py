@@ -41,7 +41,6 @@ from auscult.core.journal import Journal
 from auscult.core.runs import atomic_folder
 from auscult.core.seeds import derive
 from auscult.core.types import Rollout, Sampling
-from auscult.models.adapters import TRAINED
 from auscult.models.fingerprint import fingerprint
 from auscult.models.listener import Listener, Prompt
 from auscult.rollouts.journal import past, replies
@@ -115,16 +114,16 @@ class ServerEngine:
         """
         if self.listener.adapter is None:
             raise ConfigError("a server is handed adapters only; set model.language adapt, or serve whole checkpoints")
+        if not self.listener.adapter.alone:
+            raise ConfigError(
+                "parts of the model are trained in full beside its adapter, which no server can be handed; set them to "
+                "freeze or adapt (model.audio, model.projector …)"
+            )
         policy = fingerprint(self.listener.model)
         name = f"{self.options.model.rstrip('/').rpartition('/')[2]}-{policy}"
         path = self.folder.resolve() / "adapters" / name
         with atomic_folder(path) as aside:
             self.listener.save(aside)
-            if (aside / TRAINED).exists():
-                raise ConfigError(
-                    "parts of the model are trained in full beside its adapter, which no server can be handed; set "
-                    "them to freeze or adapt (model.audio, model.projector …)"
-                )
         adapter = Adapter(name, str(path))
         run_to_end(self._swap(adapter))
         self.policy, self.adapter = policy, adapter
