@@ -4,6 +4,8 @@ The plain one is written in the style of facebookresearch/mae: all frames are em
 written out, the decoder's tokens are shuffled back, every frame is predicted and the loss masked, AdamW as torch has it
 by default. It has our weights to begin with, sees the same frames and masks, and no class token, so the two loss curves
 must be one. In bfloat16 ours computes the passes in that type, as on a GPU; the curves are then compared more loosely.
+`share_of_peak` is the rate of floating-point operations in the passes, as torch counts them in the plain one, over the
+best rate of a large matrix product in the same type. No program that computes all of them is faster than 1.
 
 transformers' ViTMAE is measured at the shape that recordings have by default, 16 by 16 patches of log-mel, in windows
 that are square because it takes images: 128 moments by 128 bands. It sees the same rows and the same masks in float32
@@ -26,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from auscult.models import masking
@@ -38,6 +41,8 @@ SIDE, PATCH = 128, 16
 """Of a square window of log-mel, and of its patches."""
 WARM = 3
 """Steps that are not timed."""
+PEAK = {"cpu": 2048, "cuda": 8192}
+"""Side of the matrices whose product shows what the machine can."""
 
 
 class PlainBlock(nn.Module):
@@ -103,6 +108,18 @@ class Plain(nn.Module):
         return (error * hidden).sum() / hidden.sum()
 
 
+def peak(device: torch.device, half: bool) -> float:
+    """Operations a second of the best of ten large matrix products."""
+    side = PEAK[device.type]
+    a, b = torch.randn(2, side, side, device=device, dtype=torch.bfloat16 if half else torch.float32)
+    seconds: list[float] = []
+    for _ in range(10):
+        began = time.perf_counter()
+        (a @ b)[0, 0].item()
+        seconds.append(time.perf_counter() - began)
+    return 2 * side**3 / min(seconds)
+
+
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> float:
     """One update; the loss before it."""
     optimizer.zero_grad(set_to_none=True)
@@ -148,6 +165,9 @@ def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, hal
         apart = max(apart, abs(losses[0] - losses[1]) / losses[1])
         curve.append((losses[0], losses[1]))
     own, theirs = median(seconds[0]), median(seconds[1])
+    with FlopCounterMode(display=False) as counted:
+        simple(rows, order).backward()
+    operations, best = counted.get_total_flops(), (peak(device, half), peak(device, False))
     return {
         "precision": "bfloat16" if half else "float32",
         "shared_s": round(own, 5),
@@ -155,6 +175,9 @@ def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, hal
         "ratio": round(theirs / own, 2),
         "clips_per_s": round(batch / own, 1),
         "plain_clips_per_s": round(batch / theirs, 1),
+        "matmul_gflops_per_s": round(best[0] / 1e9, 1),
+        "share_of_peak": round(operations / own / best[0], 2),
+        "plain_share_of_peak": round(operations / theirs / best[1], 2),
         "largest_relative_difference_of_losses": apart,
         "first_losses": curve[0],
         "last_losses": curve[-1],

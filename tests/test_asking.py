@@ -81,6 +81,8 @@ def test_bytes_that_are_no_recording_are_refused(model):
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"there is no model in {tmp_path}"):
         AuscultModel.from_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="there is no model in nowhere; name the folder"):  # a hub is not asked
+        AuscultModel.from_pretrained("nowhere")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(AuscultError, match=r"a model of type 'bert'; there are .*graft"):
         AuscultModel.from_pretrained(tmp_path)

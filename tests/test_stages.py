@@ -146,6 +146,7 @@ def test_the_recipe_itself_runs_on_a_base_of_its_kind(whole: Path, folder: Path,
 def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
     with pytest.raises(ConfigError, match=r"stage grpo needs .*encoder, which is not there; run stage pretrain first"):
         run(folder, "early", "grpo")
+    assert not (folder / "early").exists()
     with pytest.raises(
         ConfigError, match=r"no stage 'sfd', did you mean 'sft'\?; it has prepare, pretrain, sft, grpo, eval"
     ):

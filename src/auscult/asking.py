@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig
 
-from auscult.core.config import Plugin, build
+from auscult.core.config import build
 from auscult.core.endpoint import Endpoint, EndpointError, Failure, Spent, run_to_end
 from auscult.core.errors import ConfigError, MediaError
 from auscult.core.forms import form
@@ -27,7 +27,7 @@ from auscult.core.yaml12 import read_yaml
 from auscult.evaluate.respondents import read_reply
 from auscult.media import audio
 from auscult.models import adapters
-from auscult.models.family import Model
+from auscult.models.family import FAMILIES, Model, check_model, family_of
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording, messages
 from auscult.rollouts.local import LocalEngine
@@ -40,7 +40,6 @@ samples [N] with their rate in Hz, or what `auscult.core.types` has for it."""
 AS_WRITTEN = Wording(form="label", instruction=False, choices=False)
 """The model reads what it is asked, and nothing around it."""
 GREEDY = Sampling(temperature=0.0, max_tokens=128)
-FAMILIES = Plugin("family", "auscult.models.families")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +189,7 @@ def _described(given: object) -> str:
 
 def _family_of(path: str | Path) -> type[Model]:
     """The options of the family whose checkpoint is in the folder, or of the hub id, `path`."""
+    check_model(str(path))
     try:
         kind = PreTrainedConfig.get_config_dict(path)[0].get("model_type")
     except OSError:
@@ -198,8 +198,7 @@ def _family_of(path: str | Path) -> type[Model]:
         raise ConfigError(
             f"there is no model in {path}; name the folder of one, for example RUN/sft/model, or a hub id"
         )
-    kind = str(kind).removeprefix("auscult_")
-    names = [name for name in FAMILIES.names() if kind.startswith(name)]
-    if not names:
+    name = family_of(str(kind))
+    if name is None:
         raise ConfigError(f"{path} holds a model of type {kind!r}; there are {', '.join(FAMILIES.names())}")
-    return FAMILIES.find(max(names, key=len), Model)
+    return FAMILIES.find(name, Model)

@@ -51,9 +51,9 @@ from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.predictions import ONLY
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
+from auscult.models.family import check_model
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import messages
-from auscult.pipeline import check_model
 from auscult.report.page import write_page
 from auscult.report.summary import summary
 from auscult.rewards.judging.prompt import read_prompt

@@ -53,6 +53,7 @@ from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import copy_checkpoint, merge
 from auscult.models.base import config_of
+from auscult.models.family import check_model
 from auscult.models.graft_listener import encoder_at
 from auscult.models.listener import Listener
 from auscult.recipe import Encoder, Pretraining, Recipe
@@ -113,6 +114,8 @@ def run(
     torch.use_deterministic_algorithms(True, warn_only=True)
     _refuse_odd(recipe, stage)
     who = join()
+    if missing := who.first(partial(_missing, recipe, out, stage)):
+        raise ConfigError(missing)
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
@@ -182,6 +185,16 @@ def _refuse_odd(recipe: Recipe, stage: str | None) -> None:
         )
 
 
+def _missing(recipe: Recipe, out: Path, stage: str | None) -> str | None:
+    """What a stage that is to run alone lacks of those before it, in a sentence."""
+    made = {"pretrain": out / "pretrain" / "encoder", **{name: out / name / "model" for name in recipe.stages}}
+    before = [] if stage is None else stages_of(recipe)[: stages_of(recipe).index(stage)]
+    for name in before:
+        if name in made and not made[name].exists():
+            return f"stage {stage} needs {made[name]}, which is not there; run stage {name} first"
+    return None
+
+
 @dataclass(frozen=True)
 class _Work:
     """What a recipe is about, found before anything is written."""
@@ -233,25 +246,13 @@ def _counted(samples: Iterable[Sample]) -> str:
     return f"{groups.total():,} samples of {len(groups):,} groups"
 
 
-def check_model(path: str) -> None:
-    """Refuses what is plainly no model, before anything is written; what looks like a hub id is left to the hub."""
-    folder = Path(path)
-    hub_id = len(folder.parts) == 2 and not path.startswith(("/", "./", "../", "~"))
-    if not hub_id and not folder.exists():
-        raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
-    if (folder / "config.yaml").is_file() and not any(folder.glob("*config.json")):
-        models = [str(model) for model in sorted([*folder.glob("model"), *folder.glob("*/model")])]
-        there = f"name a model in it: {', '.join(models)}" if models else "it has no model yet: start its command again"
-        raise ConfigError(f"{path} is a run folder, no model; {there}")
-
-
 def _stages(
     recipe: Recipe, work: _Work, opened: Run, command: str, tell: Tell, say: Say, only: str | None
 ) -> Path | None:
     """Runs all stages to their ends, or `only` one of them: then what it made is handed back."""
     out, train, held = opened.path, work.train, work.held
     encoder, model = out / "pretrain" / "encoder", out / "model"
-    if recipe.pretrain is not None and _due("pretrain", only, encoder):
+    if recipe.pretrain is not None and only in (None, "pretrain"):
         if not join().first((out / "pretrain" / "done").exists):
             encoders.pretrained(_alone(recipe.pretrain, recipe), out / "pretrain", command, tell, say=say)
         if only is not None:
@@ -261,7 +262,7 @@ def _stages(
     if only in (None, "evaluate"):
         _evaluated(recipe, labels[0], model, held, train, out, tell)
     for name, algorithm in recipe.stages.items():
-        if _due(name, only, out / name / "model"):
+        if only in (None, name):
             model = _trained(recipe, name, algorithm, model, train, held, out, command, tell, say)
             if only is not None:
                 return model
@@ -278,15 +279,6 @@ def _stages(
 def _alone(encoder: Encoder, recipe: Recipe) -> Pretraining:
     """The pretraining of an encoder by itself."""
     return encoder.alone(derive(recipe.seed, "pretrain"), recipe.device)
-
-
-def _due(stage: str, only: str | None, made: Path) -> bool:
-    """Whether a stage is to run now. Raises ConfigError where it is not, and has not `made` what later ones need."""
-    if only in (None, stage):
-        return True
-    if not join().first(made.exists):
-        raise ConfigError(f"stage {only} needs {made}, which is not there; run stage {stage} first")
-    return False
 
 
 def labels_of(recipe: Recipe) -> list[str]:

@@ -148,8 +148,8 @@ def _values(what: str, overrides: Mapping[str, str]) -> dict[str, Any]:
 
 def _family(path: Path) -> str | None:
     """The family of a checkpoint by its config.json; None where that does not say."""
-    from auscult.core.config import Plugin
     from auscult.data import rows
+    from auscult.models.family import family_of
 
     if len(path.parts) == 1 and not path.exists():  # of two parts it may be a hub id
         raise ConfigError(
@@ -157,9 +157,7 @@ def _family(path: Path) -> str | None:
         )
     file = path / "config.json"
     config = rows.mapping(rows.load_json(rows.read_text(file), str(file)), str(file)) if file.is_file() else {}
-    kind = str(config.get("model_type", ""))
-    names = Plugin("family", "auscult.models.families").names()
-    return max((name for name in names if kind.removeprefix("auscult_").startswith(name)), key=len, default=None)
+    return family_of(str(config.get("model_type", "")))
 
 
 def _exam(what: str, values: Mapping[str, Any], overrides: Mapping[str, str]) -> Exam:

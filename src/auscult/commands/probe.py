@@ -57,24 +57,25 @@ def run(command: str, arguments: list[str]) -> int:
 
 
 def _folders(known: Namespace) -> dict[str, Any]:
-    from auscult import encoders, pipeline
+    from auscult import encoders
     from auscult.console import Reporter
+    from auscult.session import device
 
     with Reporter() as tell:
-        where = pipeline.device(known.device)
+        where = device(known.device)
         clips = encoders.labelled(Path(known.data), tuple(known.ignore))
         return encoders.probe(Path(known.encoder), clips, known.seed, where, tell)
 
 
 def _frames(known: Namespace) -> dict[str, Any]:
-    from auscult import pipeline
     from auscult.console import Reporter
     from auscult.data.frames import FrameSet
     from auscult.models.mae import MaskedAutoencoder
+    from auscult.session import device
     from auscult.train.frame_probe import divide, probe_frames
 
     with Reporter() as tell:
-        where = pipeline.device(known.device)
+        where = device(known.device)
         test = FrameSet.open(known.test) if known.test else None
         exam = divide(FrameSet.open(known.data), test, known.seed)
         model = MaskedAutoencoder.from_pretrained(known.encoder)

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auscult.core.config import Plugin
+from auscult.core.errors import ConfigError
 from auscult.models.learning import Learn, Learning
 from auscult.models.wording import Wording
 
 if TYPE_CHECKING:
     from auscult.models.listener import Listener
+
+FAMILIES = Plugin("family", "auscult.models.families")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +53,21 @@ class Pretrained(Model):
     audio: Learn = "freeze"
     image: Learn = "freeze"
     projector: Learn = "freeze"
+
+
+def family_of(model_type: str) -> str | None:
+    """The name of the family whose checkpoints say `model_type` in their config.json; None where there is none."""
+    kind = model_type.removeprefix("auscult_")
+    return max((name for name in FAMILIES.names() if kind.startswith(name)), key=len, default=None)
+
+
+def check_model(path: str) -> None:
+    """Refuses what is plainly no model, before anything is written; what looks like a hub id is left to the hub."""
+    folder = Path(path)
+    hub_id = len(folder.parts) == 2 and not path.startswith(("/", "./", "../", "~"))
+    if not hub_id and not folder.exists():
+        raise ConfigError(f"there is no model in {path}; name the folder of a saved one, or a hub id")
+    if (folder / "config.yaml").is_file() and not any(folder.glob("*config.json")):
+        models = [str(model) for model in sorted([*folder.glob("model"), *folder.glob("*/model")])]
+        there = f"name a model in it: {', '.join(models)}" if models else "it has no model yet: start its command again"
+        raise ConfigError(f"{path} is a run folder, no model; {there}")
