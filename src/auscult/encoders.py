@@ -122,8 +122,7 @@ def look(recipe: Pretraining) -> tuple[list[Path] | None, Labelled | Exam | None
     """The recordings that are heard, None where the data are one frame set, and what the encoder is probed on. Whatever
     is wrong with settings or data is raised here, before anything is written: ConfigError, DataError and MediaError."""
     recordings = _recordings(recipe)
-    features = FrameSet.open(recipe.data[0]).about.features if recordings is None else recipe.mels
-    masked.shortest(features, recipe.shape, recipe.pretrain)
+    masked.shortest(_hears(recipe, recordings is None)[0], recipe.shape, recipe.pretrain)
     return recordings, _asked(recipe, recordings is None)
 
 
@@ -140,13 +139,21 @@ def _asked(recipe: Pretraining, frames: bool) -> Labelled | Exam | None:
         return None
     if (Path(recipe.probe) / "about.json").is_file():
         exam = divide(FrameSet.open(recipe.probe), None, recipe.seed)
-        exam.refuse_unheard(FrameSet.open(recipe.data[0]).about.features if frames else recipe.mels)
+        exam.refuse_unheard(*_hears(recipe, frames))
         return exam
     if frames:
         raise DataError(
             f"{recipe.probe}: holds recordings, and an encoder of frames hears none; probe it on frames with labels"
         )
     return labelled(Path(recipe.probe), recipe.ignore)
+
+
+def _hears(recipe: Pretraining, frames: bool) -> tuple[int, float]:
+    """Features of a row of what is pretrained on, and rows a second."""
+    if not frames:
+        return recipe.mels, FRAMES_PER_SECOND
+    about = FrameSet.open(recipe.data[0]).about
+    return about.features, about.rate
 
 
 def _meanwhile(

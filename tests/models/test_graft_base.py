@@ -242,7 +242,7 @@ def test_a_pretrained_encoder_hears_as_it_did(made, tmp_path, audio):
 
 def test_frames_are_heard_by_an_encoder_of_frames(made, tmp_path):
     torch.manual_seed(0)
-    shape = {**MAE, "source": "frames", "patch_rows": 1, "patch_features": 16}
+    shape = {**MAE, "source": "frames", "patch_rows": 1, "patch_features": 16, "rate": 1.0}
     MaskedAutoencoder(MaeConfig(**shape)).save_pretrained(tmp_path / "encoder")
     listener = started(tmp_path / "graft", options(made, encoder=str(tmp_path / "encoder"), projector_kind="perceiver"))
     frames = rng(0, "frames").standard_normal((10, 16)).astype("float32")
@@ -251,6 +251,8 @@ def test_frames_are_heard_by_an_encoder_of_frames(made, tmp_path):
     )
     with pytest.raises(ConfigError, match="hears feature frames"):
         listener.prompt(asked(clip()))
+    with pytest.raises(ConfigError, match="hears 1 frames a second, the sample has 100"):
+        listener.prompt(asked(Frames.of(frames, 100.0)))
 
 
 def test_an_encoder_or_base_that_is_none_is_named(made, tmp_path):

@@ -117,23 +117,27 @@ def test_what_cannot_be_asked_or_learnt_is_counted(tmp_path: Path):
         divide(FrameSet.open(tmp_path / "train"), FrameSet.open(tmp_path / "train"), 0)
 
 
-def test_sets_that_do_not_fit_are_refused(tmp_path: Path, model: MaskedAutoencoder):
+def test_sets_that_do_not_fit_are_refused(tmp_path: Path, model: MaskedAutoencoder, monkeypatch):
     for name, about in {
         "plain": About(8, 1.0, "uint8"),
         "other": About(8, 1.0, "uint8", labels=("b", "a")),
         "named": About(8, 1.0, "uint8", labels=("a", "b")),
+        "quick": About(128, 100.0, "uint8", labels=("a", "b")),
     }.items():
         with writing(tmp_path / name, about) as writer:
             for number in range(10):
-                rows = np.full((2, 8), number, np.uint8)
+                rows = np.full((2, about.features), number, np.uint8)
                 writer.add(f"v{number}", rows, labels=[] if name == "plain" else [number % 2])
-    plain, other, named = (FrameSet.open(tmp_path / name) for name in ("plain", "other", "named"))
+    plain, other, named, quick = (FrameSet.open(tmp_path / name) for name in ("plain", "other", "named", "quick"))
     with pytest.raises(DataError, match="no clip has labels"):
         divide(plain, None, 0)
     with pytest.raises(DataError, match="other names for labels"):
         divide(named, other, 0)
     with pytest.raises(DataError, match="8 features, and the encoder hears 128"):
         probe_frames(model, divide(named, None, 0), 0, CPU, quiet)
+    monkeypatch.setattr(model.config, "rate", 1 / 0.96)
+    with pytest.raises(DataError, match=r"100 frames a second, and the encoder hears 1\.04"):
+        probe_frames(model, divide(quick, None, 0), 0, CPU, quiet)
 
 
 def test_a_vector_does_not_depend_on_the_batch(tmp_path: Path):

@@ -26,7 +26,7 @@ from auscult.models.base import language_model, tokenizer_of
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
 from auscult.models.graft_shape import Shape
 from auscult.models.listener import Encoded, Features, Listener, Step, token_id
-from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder
+from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder, near
 from auscult.models.mel import RATE, log_mel
 from auscult.models.tokens import AUDIO, BOS, PAD, TURN_END, build_tokenizer
 from auscult.models.wording import Wording
@@ -163,6 +163,12 @@ class GraftListener(Listener):
                 raise ConfigError(
                     f"this model hears {config.source} of {config.features} values, the sample has frames of "
                     f"{media.values.shape[1]}; set --model.source frames and --model.features for a new one"
+                )
+            known = MaeConfig(**config.mae).rate if config.mae else None
+            if not near(media.rate, known):
+                raise ConfigError(
+                    f"this model hears {known:g} frames a second, the sample has {media.rate:g}; give frames like "
+                    "those that its encoder was pretrained on"
                 )
             return (self._features(media.sha256, torch.from_numpy(media.values)),)
         if config.source != "mel" or not isinstance(media, Audio):

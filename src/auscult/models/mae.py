@@ -45,8 +45,10 @@ class MaeConfig(PreTrainedConfig):
         decoder_layers: int = 2,
         decoder_heads: int = 4,
         normalise: bool = False,
+        rate: float | None = None,
         **kwargs: Any,
     ) -> None:
+        """`rate` is the feature rows of a second that it was pretrained on; None where that is not known."""
         if features % patch_features:
             raise ValueError(f"features is {features}: set a multiple of patch_features, {patch_features}")
         self.source = source
@@ -60,6 +62,7 @@ class MaeConfig(PreTrainedConfig):
         self.decoder_layers = decoder_layers
         self.decoder_heads = decoder_heads
         self.normalise = normalise
+        self.rate = rate
         super().__init__(**kwargs)
 
     @property
@@ -70,6 +73,12 @@ class MaeConfig(PreTrainedConfig):
     def columns(self, rows: int) -> int:
         """Moments of a clip of `rows` feature rows; the last one may be padded."""
         return -(-rows // self.patch_rows)
+
+
+def near(rate: float, known: float | None) -> bool:
+    """Whether rows come at the rate that an encoder knows, where it says: AudioSet's are told as 1 a second, and are
+    0.96 s long."""
+    return known is None or abs(rate / known - 1) < 0.1
 
 
 def pick(values: Tensor, places: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from auscult.core.seeds import derive, rng
 from auscult.data.frames import FrameSet
 from auscult.data.splits import split_groups
 from auscult.data.waiting import Tell
-from auscult.models.mae import MaskedAutoencoder, PatchEncoder
+from auscult.models.mae import MaskedAutoencoder, PatchEncoder, near
 from auscult.train import probing
 
 HELD = 0.2
@@ -82,13 +82,17 @@ class Exam:
     left_out: Mapping[str, int]
     """Clips that are in neither, by reason."""
 
-    def refuse_unheard(self, features: int) -> None:
-        """Raises DataError where an encoder of frames of so many features cannot hear these."""
+    def refuse_unheard(self, features: int, rate: float | None) -> None:
+        """Raises DataError where an encoder of so many features, and so many frames a second, cannot hear these."""
         for frames in (self.train.frames, self.test.frames):
-            if frames.about.features != features:
+            about, advice = frames.about, "give frames like those that it is pretrained on"
+            if about.features != features:
                 raise DataError(
-                    f"{frames.path}: frames of {frames.about.features} features, and the encoder hears {features}; "
-                    "give frames like those that it is pretrained on"
+                    f"{frames.path}: frames of {about.features} features, and the encoder hears {features}; {advice}"
+                )
+            if not near(about.rate, rate):
+                raise DataError(
+                    f"{frames.path}: {about.rate:g} frames a second, and the encoder hears {rate:g}; {advice}"
                 )
 
 
@@ -141,7 +145,7 @@ def _labels(train: FrameSet, test: FrameSet) -> int:
 def probe_frames(model: MaskedAutoencoder, exam: Exam, seed: int, device: torch.device, tell: Tell) -> dict[str, Any]:
     """mAP with intervals of what the encoder, random ones of its shape and the mean frame know, and the paired
     differences. Raises DataError where the frames are not what the encoder hears."""
-    exam.refuse_unheard(model.config.features)
+    exam.refuse_unheard(model.config.features, model.config.rate)
     strangers = [probing.untrained(model, derive(seed, "probe", "random", number)) for number in range(RANDOM)]
     encoders = {"pretrained": model.encoder} | {f"random {at}": encoder for at, encoder in enumerate(strangers)}
     encoders = {name: encoder.to(device).eval() for name, encoder in encoders.items()}

@@ -203,6 +203,7 @@ def _begun(stage: Stage) -> Training:
         decoder_layers=shape.decoder_layers,
         decoder_heads=shape.decoder_heads,
         normalise=shape.normalise,
+        rate=stage.frames.about.rate,
     )
     with torch.random.fork_rng():
         torch.manual_seed(derive(stage.seed, "weights"))
