@@ -124,13 +124,16 @@ class Study:
         return next((name for name in fallback if name), self.id)
 
     def sample(self, report: Policy, by: By = "patient", *, label_views: bool = True) -> Sample:
-        """The question with every view in its order, and of the report what the policy shows."""
-        shown = [f"{part}: {self.report[part]}" for part in SHOWN[report] if part in self.report]
+        """The question with every view in its order, and of the report what the policy shows. The tag `report` is the
+        least policy that would have shown as much: `none` where the row has nothing of what `report` shows."""
+        parts = [part for part in SHOWN[report] if part in self.report]
+        shown = [f"{part}: {self.report[part]}" for part in parts]
+        least = next(policy for policy, names in SHOWN.items() if set(parts) <= set(names))
         labels = self._labels() if label_views else ()
         content: list[str | Image] = []
         for number, image in enumerate(self.images):
             content += [f"View {number + 1} ({labels[number]}):", image] if labels else [image]
-        parts = {f"report.{part}": text for part, text in self.report.items()}
+        told = {f"report.{part}": text for part, text in self.report.items()}
         view = {"view": ", ".join(self.views)} if self.views else {}
         return Sample(
             id=self.id,
@@ -138,7 +141,7 @@ class Study:
             answers=() if self.answer is None else (self.answer,),
             choices=self.choices,
             group=self.group(by),
-            tags={**self.tags, **view, "report": report, **parts},
+            tags={**self.tags, **view, "report": least, **told},
         )
 
     def told(self, report: Policy) -> str | None:
@@ -204,7 +207,8 @@ class Source(source.Source):
 
     def notes(self, name: source.Split, seed: int) -> tuple[str, ...]:
         found, numbers = self._side(name, seed)
-        notes = [f"{name}: the prompt shows of the report: {', '.join(SHOWN[self.report]) or 'nothing'}"]
+        parts = ", ".join(SHOWN[self.report])
+        notes = [f"{name}: the prompt shows of the report: {f'{parts}, where a row has them' if parts else 'nothing'}"]
         if found.unusable:
             counts = ", ".join(f"{reason} {count:,}" for reason, count in found.unusable.items())
             notes.append(f"{found.path}: rows left out, {counts}, first: {found.named[0]}")
