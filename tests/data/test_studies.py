@@ -300,6 +300,32 @@ def test_a_table_of_ones_own_reads_like_json(folder: Path) -> None:
     assert (one.choices, one.answers, len(one.media), one.group) == (("yes", "no"), ("no",), 2, "1")
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "place"),
+    [
+        ("options", "left||right|both", 1),
+        ("options", "left|right|", 2),
+        ("options", "| left|right", 0),
+        ("image", "1.png||2.png", 1),
+        ("image", "1.png| ", 1),
+        ("view", "PA|", 1),
+    ],
+)
+def test_an_empty_place_in_a_cell_is_refused_as_in_a_list(folder: Path, column: str, cell: str, place: int) -> None:
+    """Left out without a word, it would shift the letters: C of `left||right|both` is right, and would become both."""
+    row = {"image": "1.png", "view": "PA", "question": "Where?", "options": "left|right|both", "answer": "B"}
+    row[column] = cell
+    (folder / "mine.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    as_list = [part.strip() for part in cell.split("|")]
+    written(folder / "mine.json", [{**row, "options": row["options"].split("|"), column: as_list}])
+    named = next(name for name in ("options", "images", "views") if name.startswith(column))
+    for file in ("mine.csv", "mine.json"):
+        (problem,) = check(folder / file).problems
+        assert f"`{named}[{place}]` is empty; fill it in, or remove the row" in problem.message
+        with pytest.raises(DataError, match=rf"`{named}\[{place}\]` is empty"):
+            Source(root=str(folder / file)).split("train", 0)
+
+
 def test_vqarad_as_published(testdata: Path) -> None:
     source = Source(root=str(testdata / "vqarad" / "questions.json"), tasks=("closed",), heldout_share=0.2)
     train, heldout = source.split("train", 0), source.split("heldout", 0)

@@ -470,9 +470,10 @@ def _misspelt(key: str) -> str | None:
 
 
 def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
-    """A list of texts, or texts with `|` between them."""
+    """A list of texts, or texts with `|` between them. Raises DataError for an empty one: to leave it out would give
+    those behind it other letters."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split("|") if part.strip())
+        value = [part.strip() for part in value.split("|")] if value.strip() else []
     return rows.texts(value, key, where)
 
 
