@@ -21,16 +21,19 @@ from auscult.core.errors import RunError
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Image, Parsed, Rollout, Sample, Turn
 from auscult.data import jsonl
+from auscult.data.frames import FrameSet
 from auscult.data.leakage import Guard, guarded
 from auscult.data.source import Listed
 from auscult.models.learning import Lora
+from auscult.models.mae_shape import Shape
 from auscult.models.wording import Wording
 from auscult.rollouts.local import LocalEngine
-from auscult.train import loop, processes, sharding
+from auscult.train import loop, masked, processes, sharding
 from auscult.train.algorithm import Objective
 from auscult.train.algorithms import dapo, grpo, sft
 from auscult.train.learner import Learner, Lesson, Reference, backward
 from auscult.train.options import Train
+from auscult.train.pretraining import Pretrain
 
 FAMILIES = Plugin("family", "auscult.models.families").names()
 WORDING = Wording(instruction=False, choices=False)
@@ -191,6 +194,29 @@ def stage(folder: Path, who: processes.Processes, name: str, steps: int, stop: i
         )
 
 
+def pretrain(folder: Path, who: processes.Processes) -> None:
+    """Pretrains on the frames of `folder/set`; the last batch of an epoch is one window, so process 1 has no share."""
+    with who.open(folder / "run", {}, "test") as run:
+        model = masked.train(
+            masked.Stage(
+                run=run,
+                frames=FrameSet.open(folder / "set"),
+                source="frames",
+                shape=Shape(width=32, layers=1, heads=2, decoder_width=16, decoder_layers=1, decoder_heads=2),
+                options=Pretrain(epochs=2, batch=3, window=8, learning_rate=1e-3, log_every=2),
+                seed=0,
+                device=torch.device("cpu"),
+                processes=who,
+            ),
+            lambda *_: None,
+        )
+    for name, value in model.named_parameters():
+        if name.endswith("qkv.bias"):  # a key's has a gradient of rounding only, which Adam magnifies
+            value.data.view(3, -1)[1] = 0
+    if who.rank == 0:
+        save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, folder / "end.safetensors")
+
+
 def refuses(who: processes.Processes) -> None:
     """Process 0 cannot do what all wait for."""
 
@@ -227,6 +253,8 @@ def main(what: str, folder: Path, *more: str) -> None:
             all_gradients(folder, who)
         case "stage":
             stage(folder, who, more[0], int(more[1]), int(more[2]) or None)
+        case "pretrain":
+            pretrain(folder, who)
         case "checkpoints":
             checkpoints(folder)
         case "refuses":

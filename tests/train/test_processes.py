@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from auscult.core.errors import ConfigError
 from auscult.core.runs import read_jsonl
 from auscult.core.seeds import rng
+from auscult.data.frames import About, writing
 from auscult.train import processes
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
@@ -102,6 +103,22 @@ def test_a_gradient_left_out_or_averaged_is_noticed(learnt, defect):
     stem = "graft full even"
     wrong = learnt / f"defect {defect} gradient.safetensors"
     assert distance(learnt / f"alone {stem} gradient.safetensors", wrong) > 0.1
+
+
+def test_two_processes_pretrain_as_one_and_log_what_both_lost(tmp_path: Path):
+    folders = {count: tmp_path / str(count) for count in (1, 2)}
+    for count, folder in folders.items():
+        draw = rng(0, "frames")
+        with writing(folder / "set", About(8, 1.0, "uint8", scale=4 / 255, shift=-2.0)) as writer:
+            for name in range(10):
+                writer.add(f"clip{name}", draw.integers(60, 180, (int(draw.integers(6, 16)), 8)).astype("uint8"))
+        succeed(count, "pretrain", folder)
+    assert distance(folders[1] / "end.safetensors", folders[2] / "end.safetensors") < 1e-4
+    alone, both = (read_jsonl(folder / "run/metrics.jsonl").rows for folder in folders.values())
+    assert len(alone) == len(both) > 3
+    for one, other in zip(alone, both, strict=True):
+        for name in ("loss", "loss_of_mean", "cosine", "grad_norm"):
+            assert other[name] == pytest.approx(one[name], rel=1e-4), name
 
 
 def trained(start: Path, folder: Path, *legs: tuple[int, int, dict[str, str]], name: str = "grpo") -> Path:

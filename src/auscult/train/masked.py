@@ -147,13 +147,15 @@ def train(stage: Stage, watch: Watch) -> MaskedAutoencoder:
         if plan[0] != number:
             plan = (number, epoch(number))
         rate = learning_rate(now.step, steps, warmup, options.learning_rate, 0.0)
-        made, norm = _step(stage, now, rows, plan[1][place], rate)
-        losses.append(made.loss.detach())
+        made, share, norm = _step(stage, now, rows, plan[1][place], rate)
+        losses.append(made.loss.detach() * share)
         now.step += 1
         last = now.step == steps
         if now.step % options.log_every and not last:
             continue
-        figures: dict[str, Any] = {"loss": torch.stack(losses).mean().item(), **worth(made)}
+        own = {name: value * share for name, value in worth(made).items()}
+        parts = stage.processes.gather({"loss": torch.stack(losses).mean().item(), **own})
+        figures: dict[str, Any] = {name: sum(part[name] for part in parts) for name in parts[0]}
         if not math.isfinite(figures["loss"]):
             raise RunError(f"step {now.step}: the loss is {figures['loss']}; begin again at a lower learning rate")
         figures |= {"grad_norm": norm.item(), "lr": rate, "epoch": now.step / per_epoch}
@@ -217,8 +219,10 @@ def _begun(stage: Stage) -> Training:
     return Training(model, copy.deepcopy(model) if stage.options.average else None, optimizer)
 
 
-def _step(stage: Stage, now: Training, rows: Rows, batch: windows.Batch, rate: float) -> tuple[Reconstruction, Tensor]:
-    """One update; this process's reconstruction, and the norm of the whole gradient."""
+def _step(
+    stage: Stage, now: Training, rows: Rows, batch: windows.Batch, rate: float
+) -> tuple[Reconstruction, float, Tensor]:
+    """One update; this process's reconstruction and its share of the batch, and the norm of the whole gradient."""
     options, config, processes = stage.options, now.model.config, stage.processes
     columns = config.columns(batch.rows)
     draw = torch.Generator().manual_seed(derive(stage.seed, "mask", now.step))
@@ -242,7 +246,7 @@ def _step(stage: Stage, now: Training, rows: Rows, batch: windows.Batch, rate: f
         with torch.no_grad():
             for mean, value in zip(now.average.parameters(), parameters, strict=True):
                 mean.lerp_(value, 1 - options.average)
-    return made, norm
+    return made, share, norm
 
 
 def worth(made: Reconstruction) -> dict[str, float]:
