@@ -138,6 +138,59 @@ def test_the_prompt_shows_of_the_report_what_the_policy_says(folder: Path, repor
     assert sample.tags["report"] == report
 
 
+PARTS = {"Indication": "Cough", "Findings": "A haze in both lungs"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        PARTS,
+        {key.lower(): text for key, text in PARTS.items()},
+        {f"report.{key}": text for key, text in PARTS.items()},
+        {f"report.{key.lower()}": text for key, text in PARTS.items()},
+        {"report": PARTS},
+        {"Report": {key.lower(): [text] for key, text in PARTS.items()}},
+    ],
+)
+def test_a_report_is_read_in_columns_and_as_one_object(folder: Path, said: dict[str, Any]) -> None:
+    films = {
+        f"q{n}": {"image": f"{n}.png", "question": "What?", "answer": "haze", "patient": f"P{n}", **said}
+        for n in range(4)
+    }
+    root = written(folder / "mine.json", films)
+    for policy, shown in (
+        ("none", "What?"),
+        ("indication", "Indication: Cough\nWhat?"),
+        ("full", "Indication: Cough\nFindings: A haze in both lungs\nWhat?"),
+    ):
+        samples = both(Source(root=root, heldout_share=0.5, report=policy))  # type: ignore[arg-type]
+        assert {sample.question for sample in samples} == {shown}
+        assert {sample.tags["report.Findings"] for sample in samples} == {"A haze in both lungs"}
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        (
+            {"report": {"Technique": "Two views"}},
+            r"unknown part `report\.Technique`; those of a report are Indication, ",
+        ),
+        ({"report.Technique": "Two views"}, r"unknown part `report\.Technique`"),
+        ({"report": {"finding": "A haze"}}, r"unknown key `report\.finding`, did you mean `report\.findings`"),
+        ({"report": {"Findings": {"lungs": "haze"}}}, r"`Findings` is an object instead of text"),
+        ({"findings": {"lungs": "haze"}}, r"`Findings` is an object instead of text"),
+        ({"report": {"Findings": "A haze"}, "findings": "None"}, r"beside another key for the same"),
+        ({"report": {"Findings": "A haze"}, "report.Findings": "None"}, r"`report\.Findings` is said twice"),
+    ],
+)
+def test_a_part_of_a_report_that_nobody_reads_is_refused(folder: Path, said: dict[str, Any], wrong: str) -> None:
+    row = {"image": "1.png", "question": "What?", "answer": "haze", **said}
+    root = written(folder / "mine.json", [row])
+    with pytest.raises(DataError, match=wrong):
+        Source(root=root).split("train", 0)
+    assert check(root).reasons == {"bad_row": 1}
+
+
 @given(hidden=st.sampled_from(["Findings", "Impression", "report"]), before=st.sampled_from(["", "It was read so: "]))
 def test_a_question_that_says_what_is_hidden_is_caught(
     tmp_path_factory: pytest.TempPathFactory, hidden: str, before: str

@@ -8,8 +8,9 @@
 What a key may be called, `NAMES` says; every other key becomes a tag. All images of a row are shown in its order, each
 behind its view where the row names one (`View 1 (PA):`), but where question, options or answer speak of views.
 
-**The report.** Findings and impression hold the answer, so `report` says what of a radiologist's report the prompt
-shows: by default what was known before the film was read (indication and comparison). All of it is in the tags
+**The report.** Its parts are keys (`indication`, `comparison`, `findings`, `impression`; `report` is one text for all),
+or an object of them under `report`. Findings and impression hold the answer, so the option `report` says what the
+prompt shows: by default what was known before the film was read (indication and comparison). All of it is in the tags
 `report.Findings` and so on, for rewards; no prompt can name a tag that is called so. A row whose question says what the
 policy hides (a sentence of six words or more) cannot be used.
 
@@ -31,7 +32,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,8 @@ Policy = Literal["none", "indication", "full"]
 """What of the report a prompt shows."""
 By = Literal["patient", "study", "image"]
 
+REPORT = ("Indication", "Comparison", "Findings", "Impression", "Report")
+"""Parts of a report."""
 NAMES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "qid"),
     "images": ("images", "image", "ImagePath", "image_name"),
@@ -61,14 +64,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "patient": ("patient", "PatientID", "patient_id", "subject_id"),
     "study": ("study", "study_id"),
     "task": ("task", "task_name", "answer_type"),
-    "Indication": ("Indication", "indication"),
-    "Comparison": ("Comparison", "comparison"),
-    "Findings": ("Findings", "findings"),
-    "Impression": ("Impression", "impression"),
-    "Report": ("Report", "report"),
+    **{part: (part, part.lower(), f"report.{part}", f"report.{part.lower()}") for part in REPORT},
 }
 """What is read from a row, and the keys under which it may stand."""
-REPORT = ("Indication", "Comparison", "Findings", "Impression", "Report")
 SHOWN: Mapping[Policy, tuple[str, ...]] = {"none": (), "indication": REPORT[:2], "full": REPORT}
 """Parts of the report that a prompt shows."""
 EMPTY: tuple[Any, ...] = (None, "", [])
@@ -176,7 +174,8 @@ class Source(source.Source):
     images: str = ""
     """Folder that image paths are relative to; empty is the file's own."""
     report: Policy = "indication"
-    """What of the report the prompt shows: none, indication (and comparison), or full, which holds the answer."""
+    """What of the report the prompt shows: none, indication (and comparison), or full (findings and impression too),
+    which holds the answer; the parts are columns or keys of these names."""
     group: By = "patient"
     """What must not cross the split: patient, study or image; a row that does not say goes by the next of them."""
     label_views: bool = True
@@ -354,7 +353,7 @@ def fits(path: Path) -> bool:
 def read(value: Any, where: str, name: str, folder: Path) -> Study:
     """A row of any of these files; `name` is its id where it has none. Raises Unusable for what has no such shape."""
     try:
-        row = rows.mapping(value, where)
+        row = _flat(rows.mapping(value, where), where)
         said = _said(row, where)
         names = _texts(said.get("images"), "images", where)
         choices = strip_letters(_texts(said.get("options"), "options", where))
@@ -375,7 +374,7 @@ def read(value: Any, where: str, name: str, folder: Path) -> Study:
             answer=_answer(str(said["answer"]).strip(), choices) if "answer" in said else None,
             patient=_text(said.get("patient")),
             study=_text(said.get("study")),
-            report={part: text for part in REPORT if (text := _text(said.get(part)).strip())},
+            report={part: text for part in REPORT if part in said and (text := _part(said[part], part, where))},
             tags=tags,
         )
     except DataError as error:
@@ -459,7 +458,23 @@ def _said(row: Mapping[str, Any], where: str) -> dict[str, Any]:
             said[name] = value
         elif near := _misspelt(key):
             raise DataError(f"{where}: unknown key `{key}`, did you mean `{near}`? Correct it or rename it")
+        elif key.casefold().startswith("report."):  # a tag of such a name would be neither shown nor kept back
+            raise DataError(f"{where}: unknown part `{key}`; those of a report are {', '.join(REPORT)}; rename it")
     return said
+
+
+def _flat(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The row with every part of a report that is an object under a key of its own, `report.Findings`. Raises DataError
+    for one that the row has already."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        parts: dict[str, Any] = {key: value}
+        if key in ("report", "Report") and isinstance(value, dict):
+            parts = {f"report.{part}": text for part, text in cast(dict[str, Any], value).items()}
+        if twice := flat.keys() & parts.keys():
+            raise DataError(f"{where}: `{twice.pop()}` is said twice; keep one of them")
+        flat |= parts
+    return flat
 
 
 @lru_cache(maxsize=4096)
@@ -475,6 +490,13 @@ def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split("|")] if value.strip() else []
     return rows.texts(value, key, where)
+
+
+def _part(value: Any, part: str, where: str) -> str:
+    """What a part of a report says: a text, or texts as one. Raises DataError for what is neither."""
+    if isinstance(value, list):
+        return ", ".join(rows.texts(value, part, where))
+    return rows.text(value, part, where, blank=True).strip()
 
 
 def _spaced(text: str) -> str:
