@@ -60,7 +60,7 @@ def records(path: Path, count: int, runs: int, folder: Path) -> dict[str, float]
     """Records a second."""
 
     def ours() -> int:
-        found = sum(isinstance(clip, Clip) for clip in clips(tfrecord.read(path), str(path)))
+        found = sum(isinstance(clip, tuple) for clip in clips(tfrecord.read(path), str(path)))
         assert found == count
         return found
 

@@ -72,6 +72,19 @@ def test_from_the_mirror_to_shards(mirror: str, tmp_path: Path, capsys: pytest.C
     assert "eval  2 clips of 20,383 published, 4 frames; dropped: payload_crc 1" in out
     assert FrameSet.open(got / "frames" / "eval").about.labels[526] == "name, 526"
 
+    damaged = tmp_path / "damaged" / "eval"
+    damaged.mkdir(parents=True)
+    records = [tfrecord.record(encode(Clip(f"-{n}", 0.0, 2.0, (n,), np.full((2, 128), n, np.uint8)))) for n in range(9)]
+    records[5] = b"?" + records[5][1:]
+    (damaged / "00.tfrecord").write_bytes(b"".join(records))
+    lost, allowed = sum(map(len, records[5:])), ("--max-dropped", "0.5")
+    said = f"dropped: length_crc 1; {lost:,} bytes of files are lost with it, about 3 clips more"
+    assert said in audioset(capsys, "convert", damaged, "--out", tmp_path / "made", *allowed)[1]
+    assert said.partition(" ")[2] in audioset(capsys, "stats", tmp_path / "made" / "eval")[1]
+    (damaged / "00.tfrecord").write_bytes(b"".join(records[:5]) + records[6][:-3])
+    said = audioset(capsys, "convert", damaged, "--out", tmp_path / "torn", *allowed)[1]
+    assert "dropped: torn 1; a torn file ends too early, and nobody knows what followed" in said
+
     lists = ("--segments", got / "eval_segments.csv", "--labels", got / "class_labels_indices.csv")
     code, out, err = audioset(capsys, "stats", got / "frames" / "eval", *lists, "--show", 2)
     lines = [" ".join(line.split()) for line in out.splitlines()]

@@ -134,7 +134,7 @@ def test_what_is_missing_or_odd_is_a_reason(reason: str, data: bytes):
         clip_of(data)
     assert caught.value.reason == reason
     found = list(clips([Record(0, payload()), Record(99, data), Broken("f", 7, "torn", "")], "eval/00.tfrecord"))
-    assert [type(one).__name__ for one in found] == ["Clip", "Broken", "Broken"]
+    assert [type(one).__name__ for one in found] == ["tuple", "Broken", "Broken"]
     assert found[1] == Broken("eval/00.tfrecord", 99, reason, str(caught.value))
 
 

@@ -18,7 +18,7 @@ from auscult.core.seeds import rng
 from auscult.data import tfrecord
 from auscult.data.audioset import EMBEDDING, Clip, encode
 from auscult.data.convert import convert
-from auscult.data.frames import FrameSet
+from auscult.data.frames import FrameSet, Lost
 from auscult.data.shards import write_shards
 
 LABELS = "index,mid,display_name\n" + "".join(f"{n},/m/{n},name {n}\n" for n in range(527))
@@ -126,8 +126,67 @@ def test_what_cannot_be_used_is_counted_and_listed(published: Path, tmp_path: Pa
     offset = len(parts[0])
     assert listed[0]["what"].startswith(f"{file}: record at byte {offset}: the checksum")
     assert listed[1]["what"].startswith(f"{file}: record at byte {offset + len(broken)}: x: `labels`")
+    again = offset + len(broken) + len(parts[2])
+    assert listed[2] == {
+        "reason": "repeated",
+        "file": str(file),
+        "offset": again,
+        "lost_bytes": 0,
+        "what": f"{file}: record at byte {again}: -id00000000 at 0 s comes again, with the same frames and labels",
+    }
     (unlabelled,) = convert(published, tmp_path / "more", only=["eval"], labelled=False, max_dropped=0.5)
     assert unlabelled.clips == 5
+
+
+def test_a_repeat_says_what_is_other_than_the_first_time(tmp_path: Path):
+    first, other = clip(0), clip(1)
+    twice = [first, other, first._replace(frames=other.frames), first._replace(labels=other.labels), other]
+    (tmp_path / "eval").mkdir()
+    tfrecord.write(tmp_path / "eval" / "00.tfrecord", [encode(one) for one in twice])
+    (made,) = convert(tmp_path / "eval", tmp_path / "out", max_dropped=1.0)
+    listed = [json.loads(line)["what"] for line in (made.path / "dropped.jsonl").read_text().splitlines()]
+    assert [what.partition(" comes again, with ")[2] for what in listed] == [
+        "other frames than the first",
+        "other labels than the first",
+        "the same frames and labels",
+    ]
+    assert same(FrameSet.open(made.path, check=True), [0, 1]), "what was read back is where it was"
+
+
+def test_records_behind_a_broken_length_count_among_the_dropped(tmp_path: Path):
+    """One flipped bit hides the rest of its file: about as many records as its bytes would hold."""
+    (tmp_path / "eval").mkdir()
+    rows = np.zeros((10, 128), np.uint8)
+    for file in range(2):
+        numbers = range(40 * file, 40 * file + 40)
+        data = [encode(clip(number)._replace(frames=rows)) for number in numbers]
+        tfrecord.write(tmp_path / "eval" / f"0{file}.tfrecord", data)
+    path = tmp_path / "eval" / "01.tfrecord"
+    whole = path.read_bytes()
+    offset = sum(len(tfrecord.record(encode(clip(number)._replace(frames=rows)))) for number in range(40, 43))
+    changed = bytearray(whole)
+    changed[offset] ^= 1
+    path.write_bytes(changed)
+    lost = len(whole) - offset
+    with pytest.raises(DataError, match=rf"3[678] of (79|80|81) records .* and about 3[567] in {lost:,} lost bytes"):
+        convert(tmp_path / "eval", tmp_path / "out")
+    assert not (tmp_path / "out" / "eval").exists()
+    (made,) = convert(tmp_path / "eval", tmp_path / "out", max_dropped=0.5)
+    assert (made.clips, made.dropped, made.lost.bytes) == (43, {"length_crc": 1}, lost)
+    assert made.lost.clips == pytest.approx(36, abs=1)
+    found = FrameSet.open(made.path)
+    assert found.lost == made.lost
+    assert found.figures()["lost"] == {"bytes": lost, "clips": made.lost.clips}
+    (row,) = [json.loads(line) for line in (made.path / "dropped.jsonl").read_text().splitlines()]
+    assert (row["file"], row["offset"], row["lost_bytes"]) == (str(path), offset, lost)
+
+
+def test_a_frame_set_of_before_says_nothing_of_lost_bytes(published: Path, tmp_path: Path):
+    made = convert(published, tmp_path / "out", only=["eval"])[0]
+    told = json.loads((made.path / "about.json").read_text())
+    del told["lost"]
+    (made.path / "about.json").write_text(json.dumps(told))
+    assert FrameSet.open(made.path).lost == Lost()
 
 
 def test_an_archive_that_is_cut_or_changed_makes_no_frame_set(published: Path, tmp_path: Path):
@@ -137,7 +196,7 @@ def test_an_archive_that_is_cut_or_changed_makes_no_frame_set(published: Path, t
     changed += [whole[:-8] + bytes(8), whole[:-1], b"no archive at all", tarfile_of({"x/00.tfrecord": b"torn"})[:-9]]
     for data in changed:
         path.write_bytes(data)
-        with pytest.raises(DataError):
+        with pytest.raises(DataError, match="remove it and download it again"):
             convert(path, tmp_path / "out")
         assert not list((tmp_path / "out").glob("*"))
     with pytest.raises(DataError, match=r"whole\.tar\.gz: no records of none"):

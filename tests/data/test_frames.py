@@ -28,7 +28,7 @@ def write(path: Path, about: About = VGGISH) -> Path:
         writer.add("-one", ROWS, start=30.0, labels=(2, 0))
         writer.add("zwei", ROWS[:1] + np.uint8(200), labels=(1,))
         writer.add("-one", ROWS[1:], start=7.5)
-        writer.drop("torn", "x.tfrecord: record at byte 7")
+        writer.drop("torn", "x.tfrecord: record at byte 7", "x.tfrecord", 7)
     return path
 
 
@@ -83,6 +83,7 @@ def test_a_set_says_what_is_in_it(tmp_path: Path):
         "labels": {"Speech": 1, "Animal": 1, "Rain": 1},
         "lowest_and_highest_byte": [1 / 24, 0.0],
         "dropped": {"torn": 1},
+        "lost": {"bytes": 0, "clips": 0},
     }
     assert json.loads((found.path / "dropped.jsonl").read_text())["what"] == "x.tfrecord: record at byte 7"
     with pytest.raises(ValueError, match="read-only"):
@@ -187,7 +188,7 @@ def test_a_clip_that_could_not_be_learnt_from_is_refused(
 
 def test_a_set_without_clips_is_none(tmp_path: Path):
     with pytest.raises(DataError, match=r"no clip is left \(\{'torn': 1\}\)"), writing(tmp_path / "a", FLOAT) as writer:
-        writer.drop("torn", "all of it")
+        writer.drop("torn", "all of it", "x.tfrecord")
     assert list(tmp_path.iterdir()) == []
 
 

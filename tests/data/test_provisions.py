@@ -198,7 +198,7 @@ def test_records_that_were_left_out_are_told(mirror, tmp_path: Path):
     address, _ = mirror
     with writing(tmp_path / "frames" / "unbal_train", About(128, 1.0, "uint8")) as writer:
         writer.add("clip", np.zeros((10, 128), np.uint8))
-        writer.drop("crc", "00.tfrecord at 0")
+        writer.drop("crc", "00.tfrecord at 0", "00.tfrecord", 0)
     said = audioset.Provision(folder=str(tmp_path), captions=f"{address}/captions", parts=("unbal_train",))
     assert "unbal_train (1 clips; 1 left out, see " in said.provide(silent)
 

@@ -6,11 +6,15 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auscult.commands.arguments import HELP, Parser, nearest
 from auscult.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from auscult.data.frames import Lost
 
 USAGES = {
     "download": "DIR [--region us|eu|asia] [--mirror URL] [--lists] [--sha256 HEX] [--json]",
@@ -123,7 +127,10 @@ def _convert(parser: Parser, known: Namespace) -> dict[str, Any]:
     if not known.json:
         for one in made:
             beside = f" of {one.published:,} published" if one.published else ""
-            print(f"{one.path}  {one.clips:,} clips{beside}, {one.frames:,} frames; dropped: {_counts(one.dropped)}")
+            print(
+                f"{one.path}  {one.clips:,} clips{beside}, {one.frames:,} frames; "
+                f"dropped: {_left_out(one.dropped, one.lost)}"
+            )
     return {
         "sets": [
             {
@@ -131,6 +138,7 @@ def _convert(parser: Parser, known: Namespace) -> dict[str, Any]:
                 "clips": one.clips,
                 "frames": one.frames,
                 "dropped": dict(one.dropped),
+                "lost": asdict(one.lost),
                 "published": one.published,
             }
             for one in made
@@ -173,12 +181,14 @@ def _print(figures: Mapping[str, Any], show: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from auscult.data.frames import Lost
+
     sizes = ", ".join(f"{clips:,} of {frames}" for frames, clips in figures["frames_per_clip"].items())
     lines = {
         "clips": f"{figures['clips']:,}, {figures['different_ids']:,} different ids",
         "frames": f"{figures['frames']:,} of {figures['features']} values, {figures['hours']:.1f} h; clips {sizes}",
         "labels": f"{figures['labels_per_clip']:.2f} a clip; {figures['without_labels']:,} clips without any",
-        "dropped": _counts(figures["dropped"]),
+        "dropped": _left_out(figures["dropped"], Lost(**figures["lost"])),
     }
     if ends := figures["lowest_and_highest_byte"]:
         lines["cut off"] = f"{ends[0]:.2%} of the values at the lowest, {ends[1]:.2%} at the highest"
@@ -198,6 +208,16 @@ def _print(figures: Mapping[str, Any], show: int) -> None:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing"
+
+
+def _left_out(counts: Mapping[str, int], lost: Lost) -> str:
+    """What a set lacks, in words: what was counted, and what could not be."""
+    said = [_counts(counts)]
+    if lost.bytes:
+        said.append(f"{lost.bytes:,} bytes of files are lost with it, about {lost.clips:,} clips more")
+    if "torn" in counts:
+        said.append("a torn file ends too early, and nobody knows what followed")
+    return "; ".join(said)
 
 
 def _say(text: str) -> None:

@@ -84,7 +84,7 @@ def _written(known: Namespace) -> dict[str, Any]:
             if len(rows):
                 writer.add(str(path.relative_to(root)), rows)
             else:
-                writer.drop(TOO_SHORT, str(path))
+                writer.drop(TOO_SHORT, f"{path}: is too short for one row of features", str(path))
             tell("frames", number, len(files), {})
     return {
         "out": known.out,

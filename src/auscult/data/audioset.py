@@ -155,14 +155,17 @@ def _lengths(labels: int, frames: int) -> tuple[bytes, bytes, bytes]:
     return bytes((min(29 + 32 + 30 + len(head) + labels, 255),)), head, lists  # from 128 on it would be two bytes
 
 
-def clips(records: Iterable[Record | Broken], name: str, *, labelled: bool = True) -> Iterator[Clip | Broken]:
-    """The clips in the records of the file `name`; one that cannot be used is a Broken in its place."""
+def clips(
+    records: Iterable[Record | Broken], name: str, *, labelled: bool = True
+) -> Iterator[tuple[int, Clip] | Broken]:
+    """The clips in the records of the file `name`, each with the byte its record begins at; one that cannot be used is
+    a Broken in its place."""
     for record in records:
         if isinstance(record, Broken):
             yield record
             continue
         try:
-            yield clip_of(record.payload, labelled=labelled)
+            yield record.offset, clip_of(record.payload, labelled=labelled)
         except Malformed as problem:
             yield Broken(name, record.offset, problem.reason, str(problem))
 

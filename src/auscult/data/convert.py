@@ -5,8 +5,9 @@
     OUT/bal_train/                      the frame set of each folder
 
 A record that cannot be used is dropped, counted by its reason and listed with file and offset in `dropped.jsonl`; past
-a share of them nothing is written. Clips keep the order of the archive, or of the paths; the same source makes the same
-bytes.
+a share of them nothing is written. Where the rest of a file is lost nobody can count its records, so they are estimated
+by their bytes and count in that share. What a file that was cut held after its end is unknown, and not estimated.
+Clips keep the order of the archive, or of the paths; the same source makes the same bytes.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import gzip
 import json
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import numpy as np
+
 from auscult.core.errors import DataError
 from auscult.data import tfrecord
 from auscult.data.audioset import FEATURES, PUBLISHED, RATE, SCALE, SHIFT, Clip, clips, read_labels
 from auscult.data.folders import walk
-from auscult.data.frames import About, Writer, writing
+from auscult.data.frames import About, Lost, Writer, writing
 from auscult.data.tfrecord import Broken
 from auscult.data.waiting import Tell
 
@@ -51,6 +55,8 @@ class Converted:
     """Their frames."""
     dropped: Mapping[str, int]
     """Records that were left out, by reason; `dropped.jsonl` lists them."""
+    lost: Lost
+    """What is gone besides, which could not be counted."""
     published: int | None
     """Clips that the published folder of this name has; None for another one."""
 
@@ -68,8 +74,8 @@ def convert(
     """Frame sets OUT/NAME from the records in the folders NAME of `source`: a folder, an archive, or a file of records.
 
     `labels` is the CSV of label names (by default `class_labels_indices.csv` in or beside the source), `only` the
-    folders to take. Raises DataError when there are no records, or a share of more than `max_dropped` cannot be used:
-    then nothing is written.
+    folders to take. Raises DataError when there are no records, or a share of more than `max_dropped` cannot be used
+    (those that are lost with the rest of a file are estimated and count): then nothing is written.
     """
     source = Path(source).resolve()
     source = source / ARCHIVE if (source / ARCHIVE).is_file() else source
@@ -77,7 +83,8 @@ def convert(
     names = read_labels(labels or beside[0]) if labels or beside else ()
     about = About(FEATURES, RATE, "uint8", SCALE, SHIFT, source=f"AudioSet, {source.name}", labels=names)
     writers: dict[str, Writer] = {}
-    seen: dict[str, set[str]] = {}
+    seen: dict[str, dict[str, int]] = {}
+    sizes: Counter[str] = Counter()
     with _readable(source), ExitStack() as stack:
         for folder, name, file, size in _files(source, tell or (lambda *_: None)):
             if only and folder not in only:
@@ -85,36 +92,70 @@ def convert(
             if folder not in writers:
                 writers[folder] = stack.enter_context(writing(Path(out) / folder, about))
             found = clips(tfrecord.records(file, name, size), name, labelled=labelled)
-            _fill(writers[folder], found, seen.setdefault(folder, set()))
+            _fill(writers[folder], found, name, seen.setdefault(folder, {}))
+            sizes[folder] += size
         for folder, writer in writers.items():
+            writer.lost = _estimated(writer, sizes[folder])
             _refuse_dropped(f"{source}: {folder}", writer, max_dropped)
         missing = sorted(set(only) - set(writers))
         if not writers or missing:
             raise DataError(f"{source}: no records of {', '.join(missing) or 'anything'}; name what holds .tfrecord")
     return [
-        Converted(Path(out) / folder, len(writer.ids), writer.offsets[-1], writer.dropped, PUBLISHED.get(folder))
+        Converted(
+            Path(out) / folder,
+            len(writer.ids),
+            writer.offsets[-1],
+            writer.dropped,
+            writer.lost,
+            PUBLISHED.get(folder),
+        )
         for folder, writer in writers.items()
     ]
 
 
-def _fill(writer: Writer, found: Iterable[Clip | Broken], seen: set[str]) -> None:
-    """Adds clips that are not among those `seen`, which it adds to."""
-    for clip in found:
-        if isinstance(clip, Broken):
-            writer.drop(clip.reason, str(clip))
+def _fill(writer: Writer, found: Iterable[tuple[int, Clip] | Broken], file: str, seen: dict[str, int]) -> None:
+    """Adds clips of a file that are not among those `seen`, which it adds to: their place in the set by name."""
+    for one in found:
+        if isinstance(one, Broken):
+            writer.drop(one.reason, str(one), file, one.offset, one.lost)
+            writer.lost = Lost(writer.lost.bytes + one.lost)
             continue
+        offset, clip = one
         name = f"{clip.id} at {clip.start:g} s"
-        if name in seen:
-            writer.drop("repeated", f"{name} comes again")
+        if (first := seen.get(name)) is not None:
+            again = Broken(file, offset, "repeated", f"{name} comes again, with {_changed(writer, first, clip)}")
+            writer.drop(again.reason, str(again), file, offset)
             continue
-        seen.add(name)
+        seen[name] = len(writer.ids)
         writer.add(clip.id, clip.frames, start=clip.start, labels=clip.labels)
 
 
+def _changed(writer: Writer, first: int, clip: Clip) -> str:
+    """In what a clip that comes again differs from the `first` one, in words."""
+    same = {
+        "frames": np.array_equal(writer.stored(first), clip.frames),
+        "labels": writer.labels_of(first) == clip.labels,
+    }
+    other = " and ".join(what for what, kept in same.items() if not kept)
+    return f"other {other} than the first" if other else "the same frames and labels"
+
+
+def _estimated(writer: Writer, size: int) -> Lost:
+    """What is lost of a folder's `size` bytes, with the records that it may be: of the mean size of those that could be
+    told apart, less those that begin it, which are counted."""
+    begun = sum(writer.dropped[reason] for reason in ("length_crc", "absurd_length"))
+    apart = len(writer.ids) + writer.dropped.total() - begun
+    if not writer.lost.bytes or not apart:
+        return writer.lost
+    mean = (size - writer.lost.bytes) / apart
+    return Lost(writer.lost.bytes, max(0, round(writer.lost.bytes / mean) - begun))
+
+
 def _refuse_dropped(what: str, writer: Writer, most: float) -> None:
-    count = writer.dropped.total()
+    count = writer.dropped.total() + writer.lost.clips
     if count > most * (count + len(writer.ids)):
         reasons = ", ".join(f"{reason} {number}" for reason, number in writer.dropped.most_common())
+        reasons += f", and about {writer.lost.clips:,} in {writer.lost.bytes:,} lost bytes" if writer.lost.bytes else ""
         first = json.loads(writer.dropped_file.read_text().split("\n", 1)[0])["what"]
         raise DataError(
             f"{what}: {count:,} of {count + len(writer.ids):,} records cannot be used ({reasons}), first: {first}; "
@@ -166,4 +207,4 @@ def _readable(source: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as problem:
-        raise DataError(f"{source}: is no whole .tar.gz ({problem}); fetch it again") from problem
+        raise DataError(f"{source}: is no whole .tar.gz ({problem}); remove it and download it again") from problem

@@ -3,7 +3,7 @@
     FOLDER/frames.npy    [R, F], rows of all clips one after another: uint8 as AudioSet publishes them, or float
     FOLDER/clips.npz     ids [C], offsets [C + 1] into rows, starts [C] in seconds, labels [L] with bounds [C + 1]
     FOLDER/about.json    what the numbers mean, where they come from, the hash of both files, what was left out and why
-    FOLDER/dropped.jsonl what was left out, a line each: reason, and where it stood
+    FOLDER/dropped.jsonl what was left out, a line each: reason, where it stood, bytes that are lost with it
 
 A clip is a slice of the memory map, so that opening two million clips costs their index and no frames. Values are
 `stored * scale + shift`. The folder appears when it is whole. Letters: C clips, R rows, F features, L labels.
@@ -60,6 +60,16 @@ class About:
     """Names of the labels, by number; empty when the clips have none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Stretches of files in which no clip can be told from the next."""
+
+    bytes: int = 0
+    """All of their bytes."""
+    clips: int = 0
+    """About how many clips they held, beyond those that are counted as left out: from the mean size of the others."""
+
+
 @dataclass(frozen=True)
 class FrameSet:
     """A frame set that was opened. Raises DataError for a folder that is none, or is not whole."""
@@ -82,6 +92,8 @@ class FrameSet:
     """First label of each clip, and the end [C + 1]."""
     dropped: dict[str, int]
     """What was left out when it was written, by reason."""
+    lost: Lost
+    """What is gone besides, which could not be counted."""
 
     @classmethod
     def open(cls, path: Path | str, *, check: bool = False) -> Self:
@@ -89,12 +101,13 @@ class FrameSet:
         path = Path(path)
         told = _about(path)
         try:
+            lost = Lost(**told.get("lost", {}))
             about = About(**{**told["about"], "labels": tuple(told["about"]["labels"])})
             if check:
                 _compare(path, told["sha256"])
             frames = np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
             with (path / "clips.npz").open("rb") as file, np.load(file, allow_pickle=False) as clips:
-                found = cls(path, about, frames, *(clips[name] for name in COLUMNS), dropped=told["dropped"])
+                found = cls(path, about, frames, *(clips[name] for name in COLUMNS), dropped=told["dropped"], lost=lost)
             problem = found._misfit()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: cannot be read ({error}); write the set again") from error
@@ -191,6 +204,7 @@ class FrameSet:
             "labels": {names[number]: int(counts[number]) for number in np.argsort(-counts, kind="stable").tolist()},
             "lowest_and_highest_byte": ends,
             "dropped": self.dropped,
+            "lost": asdict(self.lost),
         }
 
 
@@ -216,6 +230,8 @@ class Writer:
     """One past the last label of each, from 0."""
     dropped: Counter[str] = field(default_factory=Counter[str])
     """How many clips were left out, by reason."""
+    lost: Lost = Lost()
+    """What is gone besides; whoever reads the files counts its bytes and says how many clips that may be."""
 
     def add(self, name: str, rows: NDArray[Any], *, start: float = float("nan"), labels: Sequence[int] = ()) -> None:
         """One clip: rows [T, F] of the stored type. Raises DataError for anything that could not be read back, or
@@ -238,10 +254,26 @@ class Writer:
         self.labels.extend(labels)
         self.bounds.append(len(self.labels))
 
-    def drop(self, reason: str, what: str) -> None:
-        """One clip that is left out; `what` says which, and where it stood."""
+    def stored(self, index: int) -> NDArray[Any]:
+        """The frames [T, F] of a clip that was added, read back."""
+        end, size = self.file.tell(), self.about.features * np.dtype(self.about.stored).itemsize
+        first, last = self.offsets[index], self.offsets[index + 1]
+        self.file.seek(end - (self.offsets[-1] - first) * size)
+        data = self.file.read((last - first) * size)
+        self.file.seek(end)
+        return np.frombuffer(data, self.about.stored).reshape(-1, self.about.features)
+
+    def labels_of(self, index: int) -> tuple[int, ...]:
+        """The labels of a clip that was added."""
+        return tuple(self.labels[self.bounds[index] : self.bounds[index + 1]])
+
+    def drop(self, reason: str, what: str, file: str, offset: int | None = None, lost: int = 0) -> None:
+        """One clip that is left out; `what` says which, `file` and `offset` where it stood, in bytes, and `lost` how
+        many bytes are lost from there on, where nobody can tell how many clips they hold."""
         self.dropped[reason] += 1
-        append_jsonl(self.dropped_file, {"reason": reason, "what": what})
+        append_jsonl(
+            self.dropped_file, {"reason": reason, "file": file, "offset": offset, "lost_bytes": lost, "what": what}
+        )
 
 
 @contextmanager
@@ -276,6 +308,7 @@ def writing(path: Path | str, about: About) -> Iterator[Writer]:
                 "clips": len(writer.ids),
                 "rows": writer.offsets[-1],
                 "dropped": dict(sorted(writer.dropped.items())),
+                "lost": asdict(writer.lost),
                 "sha256": {name: _sha256(aside / name) for name in ("frames.npy", "clips.npz")},
             },
         )

@@ -5,8 +5,8 @@ A file is records, one after another (tensorflow/core/lib/io/record_writer.h):
     length u64le | masked CRC32C of it | payload | masked CRC32C of it
 
 Both checksums are always compared. Flipped bits in a payload lose that record; after a length that cannot be trusted
-nobody knows where the next record begins, so the rest of the file is lost. Either is a `Broken`, with file and offset,
-in place of the record. No more is read than the file holds, whatever a length says.
+nobody knows where the next record begins, so the rest of the file is lost, however many records that is. Either is a
+`Broken`, with file and offset, in place of the record. No more is read than the file holds, whatever a length says.
 
 A payload is protocol buffers (tensorflow/core/example/{example,feature}.proto), read by walking its fields. A field
 that is not known is stepped over, as the format demands.
@@ -63,6 +63,8 @@ class Broken:
     """A short stable word for counting."""
     what: str
     """The matter in words."""
+    lost: int = 0
+    """Bytes from `offset` on in which no record can be told from the next; 0 where one record alone is broken."""
 
     def __str__(self) -> str:
         return f"{self.file}: record at byte {self.offset}: {self.what}"
@@ -102,10 +104,11 @@ def records(file: IO[bytes], name: str, size: int) -> Iterator[Record | Broken]:
         length, check = HEAD.unpack(head)
         if masked(head[:8]) != check:
             lost = f"the checksum of its length is wrong, so {size - offset:,} bytes from here on are lost"
-            yield Broken(name, offset, "length_crc", lost)
+            yield Broken(name, offset, "length_crc", lost, size - offset)
             return
         if length >= MOST:
-            yield Broken(name, offset, "absurd_length", f"it claims {length:,} bytes, more than a record can have")
+            absurd = f"it claims {length:,} bytes, more than a record can have; {size - offset:,} bytes are lost"
+            yield Broken(name, offset, "absurd_length", absurd, size - offset)
             return
         payload = file.read(length) if (end := offset + HEAD.size + length + FOOT.size) <= size else b""
         foot = file.read(FOOT.size)

@@ -62,6 +62,7 @@ class Provision(provision.Provision):
 
 def _told(frames: FrameSet) -> str:
     """How many clips a part has, and how many records were left out."""
-    left = sum(frames.dropped.values())
-    dropped = f"; {left:,} left out, see {frames.path / 'dropped.jsonl'}" if left else ""
+    left = sum(frames.dropped.values()) + frames.lost.clips
+    about = "about " if frames.lost.bytes else ""
+    dropped = f"; {about}{left:,} left out, see {frames.path / 'dropped.jsonl'}" if left else ""
     return f"{frames.path.name} ({len(frames):,} clips{dropped})"
