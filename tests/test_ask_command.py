@@ -110,6 +110,7 @@ def test_a_film_that_names_somebody_is_looked_at_here_and_sent_nowhere(
         ("--question What? --model m --server http://x/v1", "name who answers"),
         ("--question What? --server http://x/v1", "--name NAME"),
         ("--question What? --model m --options a a", "two of the options are the same"),
+        ("--question What? --model m --options yes", "a single option is always right; name the others too"),
         ("--question What? --model m --image a.png b.png --views PA", "1 views are named and 2 images given"),
         ("--question What? --model m --image nowhere.dcm", "nowhere.dcm does not exist"),
         ("--question What? --model m --imag a.png", "did you mean '--image'"),

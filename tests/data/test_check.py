@@ -78,6 +78,7 @@ def test_every_planted_fault_is_found_with_its_row(folder: Path) -> None:
         {"id": "15", "turns": [{"role": "user", "content": ["What?"]}], "answers": ["dog"]},
         {**ROW, "id": "16", "question": "How long?", "tags": {"duration": "7"}},
         {**ROW, "id": "17", "question": "Same?", "audio": {"audio": "a.wav", "sha256": "0" * 64}},
+        {**ROW, "id": "18", "question": "Only?", "choices": ["dog"]},
     ]
     found = report(folder, *rows)
     assert [(problem.row, problem.reason) for problem in found.problems] == [
@@ -97,10 +98,11 @@ def test_every_planted_fault_is_found_with_its_row(folder: Path) -> None:
         ("15", "no_media"),
         ("16", "duration_differs"),
         ("17", "hash_differs"),
+        ("18", "one_choice"),
     ]
     assert {problem.file for problem in found.problems} == {str(folder / "a.jsonl")}
     assert all(problem.message.startswith(f"{problem.file}:{problem.row}: ") for problem in found.problems)
-    assert (found.rows, found.sound_rows, found.reasons["bad_row"]) == (17, 1, 2)
+    assert (found.rows, found.sound_rows, found.reasons["bad_row"]) == (18, 1, 2)
     assert json.loads(json.dumps(found.to_dict()))["reasons"] == found.reasons
     assert any(line.startswith("bad_row: 2") for line in found.lines())
 

@@ -30,7 +30,7 @@ def samples(draw: st.DrawFn, home: str) -> Sample:
         digest = draw(st.none() | st.just("0123456789abcdef" * 4))
         return Audio(f"{folder}/{draw(names)}", draw(seconds), draw(seconds), sha256=digest)
 
-    choices = tuple(draw(st.lists(words, max_size=4, unique=True)))
+    choices = tuple(draw(st.lists(words, max_size=4, unique=True).filter(lambda found: len(found) != 1)))
     answers = st.lists(st.sampled_from(choices) if choices else words, max_size=3)
     before = draw(st.lists(st.tuples(st.sampled_from(jsonl.ROLES), st.text(max_size=9)), max_size=2))
     return Sample(
@@ -104,6 +104,7 @@ def test_blank_lines_and_line_separators_inside_of_texts(tmp_path: Path) -> None
         ({**COMPACT, "audio": None}, "no `audio`"),
         ({**COMPACT, "answer": "cow"}, "'cow' is none of the choices"),
         ({**COMPACT, "answer": 3}, "`answer` is a number instead of text"),
+        ({**COMPACT, "choices": ["dog"]}, "'dog' is its only option, and always right; add the others, or take it out"),
         ({**COMPACT, "choices": "dog, cat"}, "`choices` is text instead of a list"),
         ({**COMPACT, "choices": ["dog", " "]}, r"`choices\[1\]` is empty"),
         ({**COMPACT, "question": " "}, "`question` is empty"),

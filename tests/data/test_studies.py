@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -223,7 +224,12 @@ def test_an_indication_that_quotes_itself_is_no_leak(folder: Path) -> None:
     ("changes", "reason", "said"),
     [
         ({"ImagePath": ["front.png"]}, "views_differ", r"2 views are named and 1 images; a view was dropped"),
-        ({"ImagePath": []}, "no_media", "no image"),
+        ({"ImagePath": []}, "no_media", "no image; add it, or remove the row"),
+        (
+            {"options": ["Edema"], "correct_answer": "Edema"},
+            "one_choice",
+            "'Edema' is its only option, and always right; add the others",
+        ),
         ({"correct_answer": "F"}, "answer_not_a_choice", "the answer 'F' is none of its 5 options"),
         ({"correct_answer": None}, "no_answer", "add the answer"),
         ({"question": 3}, "bad_row", "`question` is a number instead of text"),
@@ -244,7 +250,9 @@ def test_a_row_that_cannot_be_used_is_named_and_counted(
     source = Source(root=root, heldout_share=0.2, max_unusable=0.1)
     assert len(both(source)) == 10
     assert f"rows left out, {reason} 1" in " ".join(source.notes("train", 0))
-    assert [problem.reason for problem in check(root).problems] == [reason]
+    (problem,) = check(root).problems
+    assert problem.reason == reason
+    assert re.search(said, problem.message), "the check says it of a film as a run does"
 
 
 def test_missing_and_torn_images_are_named_and_counted(folder: Path) -> None:

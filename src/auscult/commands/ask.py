@@ -74,6 +74,10 @@ def run(command: str, arguments: list[str]) -> int:
         parser.error("--max-tokens is 1 or more, --temperature 0 or more")
     if len(set(known.options)) < len(known.options):
         parser.error("two of the options are the same; name each once")
+    if len(known.options) == 1:
+        parser.error(
+            "a single option is always right; name the others too, or leave --options out for an open question"
+        )
     quiet()
     figures = _ask(known)
     if known.json:

@@ -6,9 +6,10 @@ are checked as far as their headers go (is it there, whole, long enough for its 
 one of them.
 
 Problems of rows: `bad_row` (not in the shape of its format), `duplicate_id`, `no_media`, `no_question`, `no_answer`,
-`answer_not_a_choice`, `choices_repeat`, `contradiction` (same recording, question and choices, another answer),
-`question_repeats` (and the same answer), `duration_differs` (from what the row says); of questions about images also
-`views_differ` (fewer images than names of views) and `report_shown` (the question says what of the report is hidden).
+`answer_not_a_choice`, `one_choice`, `choices_repeat`, `contradiction` (same recording, question and choices, another
+answer), `question_repeats` (and the same answer), `duration_differs` (from what the row says); of questions about
+images also `views_differ` (fewer images than names of views) and `report_shown` (the question says what of the report
+is hidden).
 Problems of recordings: the reasons of `media.audio.REASONS`, `hash_differs`, and, when decoded, `silent`; of images,
 those of `media.image.REASONS` and `hash_differs`.
 """
@@ -422,7 +423,7 @@ def _identified(seen: Mapping[Audio | Image, _Seen]) -> tuple[str, ...]:
 def _own(row: _Row, seen: Mapping[Audio | Image, _Seen]) -> Iterator[Problem]:
     """What is wrong with a row by itself."""
     sample = row.sample
-    if row.error and (sample is None or row.reason in ("views_differ", "report_shown")):
+    if row.error:
         yield row.problem(row.reason, row.error)
     if sample is None:
         return
@@ -430,8 +431,8 @@ def _own(row: _Row, seen: Mapping[Audio | Image, _Seen]) -> Iterator[Problem]:
         yield from (row.problem(*problem) for problem in seen[part].problems)
     if not row.row:  # a recording of a folder, which asks nothing
         return
-    yield from (row.problem(*flaw) for flaw in rows.flaws(sample))
-    if not sample.answers:
+    yield from (row.problem(*flaw) for flaw in rows.flaws(sample) if flaw[0] != row.reason)  # told in its own words
+    if not sample.answers and row.reason != "no_answer":
         yield row.problem("no_answer", "nothing to learn from or to compare with; add the answer")
     if len(set(sample.choices)) < len(sample.choices):
         yield row.problem("choices_repeat", f"choices {list(sample.choices)} are not all different; make them differ")

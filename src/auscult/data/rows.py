@@ -21,6 +21,8 @@ from auscult.core.types import Audio, Image, Sample
 from auscult.core.yaml12 import flow
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
+MORE = "add the others, or take it out for an open question"
+"""What to do about a single option."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -191,9 +193,11 @@ def flaws(sample: Sample) -> list[tuple[str, str]]:
     """What makes a well-formed sample unanswerable or unheard, each as a reason to count and a sentence."""
     found: list[tuple[str, str]] = []
     if not sample.media:
-        found.append(("no_media", "nothing is to be heard in any turn; add the audio"))
+        found.append(("no_media", "nothing is to be heard or seen in any turn; add the audio or the image"))
     if not sample.question:
         found.append(("no_question", "the last turn asks nothing; add its text"))
+    if len(sample.choices) == 1:
+        found.append(("one_choice", f"{sample.choices[0]!r} is its only option, and always right; {MORE}"))
     strangers = [answer for answer in sample.answers if sample.choices and answer not in sample.choices]
     if strangers:
         message = f"the answer {strangers[0]!r} is none of the choices {list(sample.choices)}; correct one of them"

@@ -75,6 +75,8 @@ QUOTED = 6
 """Words of a hidden sentence that a question does not say by chance."""
 ASKING = ("view", "views", "projection", "projections", "posteroanterior", "anteroposterior", "frontal", "lateral")
 """Words of questions that the name of a view may answer."""
+READING = 2
+"""Counts up when rows are read or refused otherwise than before: a kept index of before is then made again."""
 BLOCK = 4096
 """Rows whose images are looked at together."""
 SHOW = 3
@@ -238,7 +240,7 @@ class Source(source.Source):
             refuse_flawed(study, where, self.report)
             return study_facts(study, self.group)
 
-        key = json.dumps([str(folder.absolute()), self.report, self.group])
+        key = json.dumps([READING, str(folder.absolute()), self.report, self.group])
         return open_index(path, describe, key=key, folder=self._kept(path), max_unusable=self.max_unusable)
 
     def _kept(self, file: Path) -> Path:
@@ -395,6 +397,8 @@ def refuse_flawed(study: Study, where: str, report: Policy) -> None:
         reason, sentence = "no_media", "no image; add it, or remove the row"
     elif study.answer is None:
         reason, sentence = "no_answer", "nothing to learn from or to compare with; add the answer"
+    elif len(study.choices) == 1:
+        reason, sentence = "one_choice", f"{study.choices[0]!r} is its only option, and always right; {rows.MORE}"
     elif study.choices and study.answer not in study.choices:
         reason = "answer_not_a_choice"
         sentence = f"the answer {study.answer!r} is none of its {len(study.choices)} options; correct one of them"
