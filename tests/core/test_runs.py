@@ -38,7 +38,8 @@ def kill_at_first_word(process: subprocess.Popen[str]) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def test_a_new_run_holds_its_configuration_and_environment(tmp_path: Path):
+def test_a_new_run_holds_its_configuration_and_environment(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with Run.open(tmp_path / "a" / "run", CONFIG, "auscult run toy") as run:
         assert (run.resumed, run.finished) == (False, False)
         assert read_yaml(run.path / "config.yaml") == CONFIG
@@ -48,6 +49,7 @@ def test_a_new_run_holds_its_configuration_and_environment(tmp_path: Path):
     assert environment["command"] == "auscult run toy"
     assert environment["versions"]["numpy"] == np.__version__
     assert environment["hardware"]["cores"] >= 1
+    assert environment["hardware"]["threads"] == 3
     assert environment["hardware"]["memory_gib"] > 0
     assert "resumed" not in environment
     assert [path.name for path in run.path.iterdir() if path.name.startswith(".")] == []

@@ -419,7 +419,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def environment(command: str) -> dict[str, Any]:
-    """What numbers depend on besides the configuration: versions, git state and hardware. Loads no torch."""
+    """What numbers depend on besides the configuration: versions, git state and hardware. Loads no torch, so threads
+    are those that it will take."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "command": command,
         "started": _now(),
@@ -428,7 +430,8 @@ def environment(command: str) -> dict[str, Any]:
         "git": _git_state(),
         "hardware": {
             "cpu": _cpu_model(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": cores,
+            "threads": int(os.environ.get("OMP_NUM_THREADS") or cores or 1),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "gpu": (_said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or "").splitlines(),
         },
