@@ -169,6 +169,24 @@ def test_the_audit_counts_frequencies_of_the_training_samples_too(folder, capsys
     assert max(earned.values()) == earned[HONEST] > 1
 
 
+def test_clips_that_are_left_out_are_named_in_the_run_and_on_its_page(folder, tmp_path, capsys):
+    for split in ("train", "test"):
+        lines = (folder / f"{split}.csv").read_text()
+        (tmp_path / f"{split}.csv").write_text(lines + "".join(f"gone-{split}-{n}.wav,a,b,c\n" for n in range(7)))
+    rows = ["--data.root", tmp_path / "train.csv", "--data.heldout", tmp_path / "test.csv", "--data.audio", folder]
+    short = ["--data.max_missing", 0.5, "--sft.steps", 1, "--train.check_every", 1, "--grpo", "null"]
+    words = ["run", folder / "mine.yaml", "--out", tmp_path / "run", *rows, *short]
+    assert main(list(map(str, words))) == 0
+    told = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert told["missing"] == {name: [f"gone-{file}-{n}.wav" for n in range(7)] for name, file in
+                               (("train", "train"), ("heldout", "test"))}  # fmt: skip
+    printed, page = capsys.readouterr().err, (tmp_path / "run" / "report.html").read_text()
+    assert "data: 8 samples of 8 groups to train on, 8 samples of 8 groups held out" in told["said"]
+    first = ", ".join(f"gone-test-{n}.wav" for n in range(5))
+    assert f"heldout: 7 of 15 clips are left out: {first} and 2 more" in told["said"]
+    assert all(sentence in printed and sentence in page for sentence in told["said"])
+
+
 def test_a_killed_run_keeps_its_frequencies(finished, tmp_path):
     """What a stage was begun with is what it goes on with."""
     out = tmp_path / "run"

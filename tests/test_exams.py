@@ -101,7 +101,11 @@ def test_all_rows_are_asked_and_scored_beside_their_baselines(exam, tmp_path):
     assert {pair["before"] for pair in figures["comparison"]} == {"baseline_shuffled", "baseline_silence"}
     rows = read_jsonl(tmp_path / "out" / "answers.jsonl").rows
     assert len(rows) == len({row["key"] for row in rows}) == 3 * ROWS
-    assert (tmp_path / "out" / "report.html").read_text().count("<audio") == 3
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<audio") == 3
+    (said,) = json.loads((tmp_path / "out" / "data.json").read_text())["said"]
+    assert f": {ROWS} questions of {ROWS} groups" in said
+    assert said in page
     predictions = read_jsonl(tmp_path / "out" / "predictions_baseline.jsonl").rows
     assert [row["id"] for row in predictions] == [f"q{n}" for n in range(ROWS)]
 

@@ -28,11 +28,21 @@ def test_log_mel_without_weights(audio: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["data", "frames", str(audio), "--out", str(tmp_path / "set"), "--mels", "64", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == {"out": str(tmp_path / "set"), "clips": 3, "frames": 90 + 210 + 300, "features": 64, "rate": 100.0,
-                    "dropped": {}}  # fmt: skip
+                    "dropped": {}, "silent": []}  # fmt: skip
     frames = FrameSet.open(tmp_path / "set", check=True)
     assert [frames.id(index) for index in range(3)] == ["a/one.wav", "a/short.wav", "b/two.wav"]
     expected = log_mel(decode(Audio(str(audio / "b/two.wav")), 16_000), 64)
     np.testing.assert_allclose(frames.values(2), expected, atol=1e-3)
+
+
+def test_silent_recordings_are_counted_and_named(audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    soundfile.write(audio / "a" / "still.wav", np.zeros(16_000), 16_000)
+    assert main(["data", "frames", str(audio), "--out", str(tmp_path / "set")]) == 0
+    assert "4 clips" in (said := capsys.readouterr().out)
+    assert "1 of them are silent, first a/still.wav; --ignore leaves them out" in said
+    assert FrameSet.open(tmp_path / "set", check=True).silent == ("a/still.wav",)
+    assert main(["data", "audioset", "stats", str(tmp_path / "set")]) == 0
+    assert "silent 1 clips" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

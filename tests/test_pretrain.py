@@ -79,6 +79,31 @@ def test_features_are_the_recordings_in_their_order(recordings: Path, tmp_path: 
     assert set(np.diff(frames.offsets)) == {50}  # half a second
 
 
+def test_what_is_left_out_or_silent_is_named_in_the_run_and_on_its_page(recordings: Path, tmp_path: Path, capsys):
+    soundfile.write(recordings / "tone" / "1-900-A.wav", np.zeros(8000), 16000)
+    soundfile.write(recordings / "tone" / "1-901-A.wav", np.ones(800) / 9, 16000)
+    assert main(["pretrain", str(recordings), "--out", str(tmp_path / "run"), *SMALL]) == 0
+    printed = capsys.readouterr().err
+    said = json.loads((tmp_path / "run" / "data.json").read_text())["said"]
+    assert said[0].startswith("pretraining hears 25 of 26 clips, 0.00 hours, 80 features a row")
+    short, silent = (str(recordings / "tone" / f"1-90{number}-A.wav") for number in (1, 0))
+    assert said[1:] == [
+        f"left out, of fewer than 16 rows, too few to hide some of: 1 ({short})",
+        f"heard though silent, which teaches nothing: 1 ({silent}); `ignore` leaves them out",
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(sentence in page and sentence in printed for sentence in said)
+    assert FrameSet.open(tmp_path / "run" / "features").silent == (silent,)
+    # Whoever takes the frames of that run is told the same, and what was left out when they were written.
+    with writing(tmp_path / "set", About(16, 1.0, "uint8")) as writer:
+        for name in range(8):
+            writer.add(f"c{name}", np.full((10, 16), name, np.uint8))
+        writer.drop("torn", "x: record at byte 7", "x", 7)
+    assert main(["pretrain", str(tmp_path / "set"), "--out", str(tmp_path / "taken"), *SMALL]) == 0
+    said = json.loads((tmp_path / "taken" / "data.json").read_text())["said"]
+    assert said[1:] == [f"left out when the frames were written: 1 clips ({tmp_path / 'set' / 'dropped.jsonl'})"]
+
+
 def test_a_frame_set_is_taken_as_it_is(tmp_path: Path, capsys):
     draw = np.random.default_rng(0)
     with writing(tmp_path / "set", About(16, 1.0, "uint8", scale=4 / 255, shift=-2.0)) as writer:

@@ -5,6 +5,7 @@
     encoder/             the masked autoencoder; `encoder` within it is what is kept
     results_probe.json   a linear layer and the nearest neighbours on its vectors, beside a random encoder's
     reconstructions.npz  what the autoencoder makes of what it does not see, which the report draws
+    data.json            what was heard and what was left out of it, in sentences
     report.html          all of it on one page
     config.yaml, environment.json, checkpoints/, done
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -42,7 +43,7 @@ from auscult.data.splits import split_groups
 from auscult.data.waiting import Tell
 from auscult.data.windows import usable
 from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
-from auscult.media.audio import decode
+from auscult.media.audio import decode, silent
 from auscult.models.mae import MaskedAutoencoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 from auscult.recipe import Pretraining
@@ -56,6 +57,8 @@ FOLD = re.compile(r"(\d+)-.+")
 """A name that begins with its fold, as ESC's do."""
 FOLDS = 5
 """Of clips whose names say none."""
+SHOWN = 5
+"""Clips that a sentence names."""
 RANDOM = 8
 """Random encoders beside the trained one: a single one tells the classes ten points better or worse by its seed."""
 Probe = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -83,7 +86,11 @@ def pretrained(
             began = time.perf_counter()
             who.first(partial(_features, recipe, recordings, out / "features", tell))
             frames = FrameSet.open(recipe.data[0] if recordings is None else out / "features")
-            say(_told(frames, recipe))
+            if who.rank == 0:
+                told = list(_told(frames, recipe))
+                write_json(out / "data.json", {"said": told})
+                for sentence in told:
+                    say(sentence)
             stage = masked.Stage(
                 run=opened,
                 frames=frames,
@@ -204,19 +211,33 @@ def _features(recipe: Pretraining, recordings: Sequence[Path] | None, path: Path
     about = About(recipe.mels, float(FRAMES_PER_SECOND), "float16", source=f"log-mel of {', '.join(recipe.data)}")
     with writing(path, about) as writer:
         for number, file in enumerate(recordings, start=1):
-            rows = log_mel(decode(Audio(str(file)), RATE), recipe.mels)
-            writer.add(str(file), rows.numpy().astype(np.float16))
+            wave = decode(Audio(str(file)), RATE)
+            writer.add(str(file), log_mel(wave, recipe.mels).numpy().astype(np.float16))
+            writer.silent += [str(file)] if silent(wave) else []
             tell("features", number, len(recordings), {})
 
 
-def _told(frames: FrameSet, recipe: Pretraining) -> str:
-    """What is trained on, and what of it is too short."""
+def _told(frames: FrameSet, recipe: Pretraining) -> Iterator[str]:
+    """What is trained on, what is too short for it, what was left out before, and what is silent, in sentences."""
     lengths = np.diff(frames.offsets)
     least = masked.shortest(frames.about.features, recipe.shape, recipe.pretrain)
-    short = int((~usable(lengths, least)).sum())
-    left = f"; {short:,} of fewer than {least} rows, too few to hide some of, are left out" if short else ""
-    hours = len(frames.frames) / frames.about.rate / 3600
-    return f"{len(frames):,} clips, {hours:.2f} hours, {frames.about.features} features a row{left}"
+    heard = usable(lengths, least)
+    hours = int(lengths[heard].sum()) / frames.about.rate / 3600
+    count = f"{len(frames):,}" if heard.all() else f"{int(heard.sum()):,} of {len(frames):,}"
+    yield f"pretraining hears {count} clips, {hours:.2f} hours, {frames.about.features} features a row"
+    if short := [frames.id(int(index)) for index in np.flatnonzero(~heard)]:
+        yield f"left out, of fewer than {least} rows, too few to hide some of: {_named(short)}"
+    if before := sum(frames.dropped.values()) + frames.lost.clips:
+        about = "about " if frames.lost.bytes else ""
+        yield f"left out when the frames were written: {about}{before:,} clips ({frames.path / 'dropped.jsonl'})"
+    if frames.silent:
+        yield f"heard though silent, which teaches nothing: {_named(frames.silent)}; `ignore` leaves them out"
+
+
+def _named(clips: Sequence[str]) -> str:
+    """How many clips there are, and the first of them."""
+    more = " ..." if len(clips) > SHOWN else ""
+    return f"{len(clips):,} ({', '.join(clips[:SHOWN])}{more})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ predictions_PROMPT.jsonl     what `auscult score` and `auscult submit` take
 to_judge.json                where a judge scores, instead of samples and results: what the predictions are of
 rollouts/showcase.jsonl      replies for the page, their recordings in media/
 asked.json                   hashes of what was asked, and whose answers they are
+data.json                    what was asked and what was not, in sentences
 report.html, done
 
 A finished exam is not repeated as such when the gold file, a prompt or the weights have changed since. Settings that
@@ -21,7 +22,7 @@ import math
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -105,16 +106,10 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         if opened.config != config:
             say(f"going on under other settings: {_changes(opened.config, config)}")
             write_text(out / "config.yaml", dump_yaml(config))
-        groups = len({sample.group or sample.id for sample in selection.samples})
-        say(f"{exam.benchmark.title}: {len(selection.samples):,} questions of {groups:,} groups")
-        if selection.repeated:
-            say(
-                f"{selection.repeated:,} rows of {exam.benchmark.gold} repeat a question, word for word: it counts once"
-            )
-        if selection.to_dict(exam):
-            say(f"they are a selection of its {selection.of:,} questions: no score of the whole benchmark")
-        if without := sum(not sample.media for sample in selection.samples):
-            say(f"{without:,} of them have no recording or image, so they are asked in writing alone")
+        told = list(_told(exam, selection))
+        for sentence in told:
+            say(sentence)
+        write_json(out / "data.json", {"said": told})
         began = time.perf_counter()
         who, respondent = asked or _respondent(exam)
         try:
@@ -125,6 +120,18 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
         write_page(out)
         opened.finish()
     return _figures(exam, selection, out)
+
+
+def _told(exam: Exam, selection: Selection) -> Iterator[str]:
+    """What is asked about, and what is not, in sentences."""
+    groups = len({sample.group or sample.id for sample in selection.samples})
+    yield f"{exam.benchmark.title}: {len(selection.samples):,} questions of {groups:,} groups"
+    if selection.repeated:
+        yield f"{selection.repeated:,} rows of {exam.benchmark.gold} repeat a question, word for word: it counts once"
+    if selection.to_dict(exam):
+        yield f"they are a selection of its {selection.of:,} questions: no score of the whole benchmark"
+    if without := sum(not sample.media for sample in selection.samples):
+        yield f"{without:,} of them have no recording or image, so they are asked in writing alone"
 
 
 def _figures(exam: Exam, selection: Selection, out: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@
                                  the rows of the no-media baselines
     results_LABEL.json           accuracies (of captions, CIDEr-D) with intervals, baselines beside them
     results_comparison.json      before and after, with media and without, paired by row
+    data.json                    what was trained on and held out, and what was left out of it: in sentences, and by id
     captions_df.json             document frequencies of the training samples, where a reward asks for them
     rollouts/showcase.jsonl      sampled rollouts for the page, their audio in media/
     report.html, done
@@ -44,7 +45,7 @@ from auscult.core.runs import Run, atomic_folder, read_jsonl, write_json
 from auscult.core.seeds import derive
 from auscult.core.types import Sample, Sampling
 from auscult.data.leakage import Found, guarded
-from auscult.data.source import Listed, Samples, each, order
+from auscult.data.source import Listed, Samples, Split, each, order
 from auscult.data.splits import assert_disjoint, files_of, group_of, refuse_twins
 from auscult.data.waiting import Tell, telling
 from auscult.evaluate import published
@@ -120,14 +121,15 @@ def run(
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
     heard: Tell = tell if who.rank == 0 else lambda *_: None
+    provided: list[str] = []
     with telling(heard):
         if recipe.prepare is not None:
-            provided = who.first(partial(recipe.prepare.provide, heard))
+            provided.append(who.first(partial(recipe.prepare.provide, heard)))
             if stage == "prepare":
                 leave()
-                return {"stage": stage, "made": provided} if who.rank == 0 else {}
+                return {"stage": stage, "made": provided[0]} if who.rank == 0 else {}
             if who.rank == 0:
-                say(provided)
+                say(provided[0])
         work = _Work.of(recipe, heard)  # what cannot be begun leaves no folder that refuses the corrected command
     for algorithm in recipe.stages.values():
         if algorithm.request:
@@ -143,8 +145,10 @@ def run(
         if opened.finished:
             say(f"{out} is finished, and these are its figures; --overwrite would begin again")
         else:
-            for sentence in work.sentences(recipe):
+            told = list(work.sentences(recipe))
+            for sentence in (*told, *work.begins(recipe)):
                 say(sentence)
+            write_json(out / "data.json", {"said": [*provided, *told], "missing": work.missing(recipe)})
             if work.found:
                 write_json(out / "leaks.json", work.found.to_dict())
             began = time.perf_counter()
@@ -225,7 +229,7 @@ class _Work:
         return cls(train, held, found)
 
     def sentences(self, recipe: Recipe) -> Iterator[str]:
-        """What a person should know before the waiting begins."""
+        """What a person should know of the data."""
         held = f"{_counted(self.held)} held out"
         if not recipe.stages:
             yield f"data: {held}"
@@ -233,8 +237,19 @@ class _Work:
             yield f"data: samples drawn without end to train on, {held}"
         else:
             yield f"data: {_counted(each(self.train))} to train on, {held}"
-        for name in ("train", "heldout") if recipe.stages else ("heldout",):
+        for name in self._splits(recipe):
             yield from recipe.data.notes(name, recipe.seed)
+
+    def missing(self, recipe: Recipe) -> dict[str, list[str]]:
+        """What was left out of each split, by id."""
+        return {name: list(recipe.data.missing(name, recipe.seed)) for name in self._splits(recipe)}
+
+    @staticmethod
+    def _splits(recipe: Recipe) -> tuple[Split, ...]:
+        return ("train", "heldout") if recipe.stages else ("heldout",)
+
+    def begins(self, recipe: Recipe) -> Iterator[str]:
+        """What else a person should know before the waiting begins."""
         if self.found:
             yield from self.found.lines()
         if recipe.model.path is not None:

@@ -84,6 +84,7 @@ def test_a_set_says_what_is_in_it(tmp_path: Path):
         "lowest_and_highest_byte": [1 / 24, 0.0],
         "dropped": {"torn": 1},
         "lost": {"bytes": 0, "clips": 0},
+        "silent": 0,
     }
     assert json.loads((found.path / "dropped.jsonl").read_text())["what"] == "x.tfrecord: record at byte 7"
     with pytest.raises(ValueError, match="read-only"):

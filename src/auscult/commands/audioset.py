@@ -190,6 +190,8 @@ def _print(figures: Mapping[str, Any], show: int) -> None:
         "labels": f"{figures['labels_per_clip']:.2f} a clip; {figures['without_labels']:,} clips without any",
         "dropped": _left_out(figures["dropped"], Lost(**figures["lost"])),
     }
+    if figures["silent"]:
+        lines["silent"] = f"{figures['silent']:,} clips"
     if ends := figures["lowest_and_highest_byte"]:
         lines["cut off"] = f"{ends[0]:.2%} of the values at the lowest, {ends[1]:.2%} at the highest"
     if listed := figures["against_the_list"]:

@@ -38,6 +38,8 @@ def run(command: str, arguments: list[str]) -> int:
         f"{figures['out']}  {figures['clips']:,} clips, {figures['frames']:,} frames of {figures['features']} values, "
         f"{figures['rate']:.4g} a second; dropped: {dropped}"
     )
+    if silent := figures["silent"]:
+        print(f"{len(silent):,} of them are silent, first {silent[0]}; --ignore leaves them out")
     return 0
 
 
@@ -69,7 +71,7 @@ def _written(known: Namespace) -> dict[str, Any]:
     from auscult.data.frames import writing
     from auscult.data.headers import refuse_unusable
     from auscult.data.sources import sounds
-    from auscult.media.audio import decode
+    from auscult.media.audio import decode, silent
 
     root = Path(known.audio)
     files = walk(root, known.ignore, "AUDIO")
@@ -80,9 +82,11 @@ def _written(known: Namespace) -> dict[str, Any]:
     about, rate, rows_of = _vggish(known) if known.vggish else _log_mel(known)
     with Reporter() as tell, writing(known.out, about) as writer:
         for number, path in enumerate(files, 1):
-            rows = rows_of(decode(Audio(str(path)), rate))
+            wave, name = decode(Audio(str(path)), rate), str(path.relative_to(root))
+            rows = rows_of(wave)
             if len(rows):
-                writer.add(str(path.relative_to(root)), rows)
+                writer.add(name, rows)
+                writer.silent += [name] if silent(wave) else []
             else:
                 writer.drop(TOO_SHORT, f"{path}: is too short for one row of features", str(path))
             tell("frames", number, len(files), {})
@@ -93,6 +97,7 @@ def _written(known: Namespace) -> dict[str, Any]:
         "features": about.features,
         "rate": about.rate,
         "dropped": dict(writer.dropped),
+        "silent": writer.silent,
     }
 
 

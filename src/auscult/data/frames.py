@@ -94,6 +94,8 @@ class FrameSet:
     """What was left out when it was written, by reason."""
     lost: Lost
     """What is gone besides, which could not be counted."""
+    silent: tuple[str, ...]
+    """Ids of the clips in it that were made of recordings in which nothing is heard."""
 
     @classmethod
     def open(cls, path: Path | str, *, check: bool = False) -> Self:
@@ -101,13 +103,21 @@ class FrameSet:
         path = Path(path)
         told = _about(path)
         try:
-            lost = Lost(**told.get("lost", {}))
+            lost, silent = Lost(**told.get("lost", {})), tuple(told.get("silent", ()))
             about = About(**{**told["about"], "labels": tuple(told["about"]["labels"])})
             if check:
                 _compare(path, told["sha256"])
             frames = np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
             with (path / "clips.npz").open("rb") as file, np.load(file, allow_pickle=False) as clips:
-                found = cls(path, about, frames, *(clips[name] for name in COLUMNS), dropped=told["dropped"], lost=lost)
+                found = cls(
+                    path,
+                    about,
+                    frames,
+                    *(clips[name] for name in COLUMNS),
+                    dropped=told["dropped"],
+                    lost=lost,
+                    silent=silent,
+                )
             problem = found._misfit()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: cannot be read ({error}); write the set again") from error
@@ -205,6 +215,7 @@ class FrameSet:
             "lowest_and_highest_byte": ends,
             "dropped": self.dropped,
             "lost": asdict(self.lost),
+            "silent": len(self.silent),
         }
 
 
@@ -232,6 +243,8 @@ class Writer:
     """How many clips were left out, by reason."""
     lost: Lost = Lost()
     """What is gone besides; whoever reads the files counts its bytes and says how many clips that may be."""
+    silent: list[str] = field(default_factory=list[str])
+    """Ids of clips in which nothing is heard; whoever decodes the recordings knows."""
 
     def add(self, name: str, rows: NDArray[Any], *, start: float = float("nan"), labels: Sequence[int] = ()) -> None:
         """One clip: rows [T, F] of the stored type. Raises DataError for anything that could not be read back, or
@@ -309,6 +322,7 @@ def writing(path: Path | str, about: About) -> Iterator[Writer]:
                 "rows": writer.offsets[-1],
                 "dropped": dict(sorted(writer.dropped.items())),
                 "lost": asdict(writer.lost),
+                "silent": writer.silent,
                 "sha256": {name: _sha256(aside / name) for name in ("frames.npy", "clips.npz")},
             },
         )

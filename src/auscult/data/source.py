@@ -57,6 +57,10 @@ class Source(ABC):
         """What a person should know of a split, in sentences: what was left out of it."""
         return ()
 
+    def missing(self, name: Split, seed: int) -> tuple[str, ...]:
+        """Ids of what is left out of a split, as far as it has any: `notes` counts them and names the first."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

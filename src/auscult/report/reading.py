@@ -39,6 +39,8 @@ from auscult.report.words import duration
 
 OTHERS = ("results_comparison.json", "results_probe.json")
 """Results that are no evaluation of a model's replies."""
+DATA = ("data.json", "pretrain/data.json")
+"""Where a run says what it is about."""
 ROUNDING = 1e-3
 """How far a stated fraction may be from its own counts; files round to three digits or more."""
 
@@ -53,7 +55,7 @@ def figures_of(run: Path) -> Figures:
     pairs = list_of(run, "results_comparison.json")
     figures = Figures(
         name=run.resolve().name,
-        environment=(*_environment(run), *_leaks(run)),
+        environment=(*_environment(run), *_data(run), *_leaks(run)),
         results=_sorted(run, _result, answers),
         comparisons=tuple(_comparison(row) for row in pairs if "metric" not in row.values),
         described=_sorted(run, _described, captions),
@@ -305,6 +307,12 @@ def _environment(run: Path) -> tuple[tuple[str, str | None], ...]:
     }
     others = {key.capitalize(): _plain(value) for key, value in row.values.items() if key not in known}
     return (*facts.items(), *others.items())
+
+
+def _data(run: Path) -> tuple[tuple[str, str | None], ...]:
+    """What a run heard and what was left out of it, its pretraining too; nothing where no file says."""
+    said = [text for file in DATA if (run / file).is_file() for text in object_of(run, file).texts("said")]
+    return (("Data", "; ".join(said)),) if said else ()
 
 
 def _leaks(run: Path) -> tuple[tuple[str, str | None], ...]:
