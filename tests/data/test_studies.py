@@ -207,6 +207,49 @@ def test_a_question_that_says_what_is_hidden_is_caught(
     assert [problem.reason for problem in check(root).problems if problem.reason == "report_shown"]
 
 
+@pytest.mark.parametrize("report", list(SHOWN))
+def test_the_check_of_a_file_reads_it_as_the_policy_says(
+    folder: Path, report: Policy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it shows of a row, and what it refuses of it, is what a run with that policy asks and refuses."""
+    quoting = {**ROW, "question": f"{ROW['Findings']}. Why?", "PatientID": "P9", "ImagePath": ["1.png"]}
+    root = written(folder / "rows.json", {"two": ROW, "quoting": {**quoting, "ImageViewPosition": ["PA"]}})
+    words = ["data", "check", root, "--data.report", report]
+    assert main(words) == (0 if report == "full" else 2)
+    said = capsys.readouterr().out
+    assert f"(--data.report {report})" in said
+    assert ("report_shown: 1" in said) == (report != "full")
+    of_films = ["--recipe", "medgemma-cxr", "--preset", "films", "--model.width", "32", "--show", "1"]
+    main([*words, *of_films])
+    prompt = capsys.readouterr().out.partition("\ntwo: ")[2]
+    shown = {part for part in SHOWN["full"][:4] if f"{part}: {ROW[part]}" in prompt.replace("<end_of_image>", "\n")}
+    assert shown == set(SHOWN[report]) - {"Report"}
+
+
+def test_the_check_takes_what_the_recipe_says_of_films(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mine.yaml").write_text(
+        "name: mine\ndata: {source: studies, root: none.json, report: full, group: study}\n"
+        "model: {family: gemma3}\npresets: {hidden: {data: {report: none}}}\n"
+    )
+    root = written(
+        folder / "rows.json", {"a": {**ROW, "study_id": "S1"}, "b": {**ROW, "study_id": "S2", "question": "?"}}
+    )
+    words = ["data", "check", root, "--recipe", str(folder / "mine.yaml")]
+    for more, report in (
+        ([], "full"),
+        (["--preset", "hidden"], "none"),
+        (["--data.report", "indication"], "indication"),
+    ):
+        assert main([*words, *more]) == 0
+        said = capsys.readouterr().out
+        assert f"(--data.report {report})" in said
+        assert "groups      2" in said
+    assert main(["data", "check", root, "--preset", "hidden"]) == 2
+    assert "--preset hidden is a recipe's" in capsys.readouterr().err
+    assert main(["data", "check", root, "--data.report", "ful"]) == 2
+    assert "`report` is 'ful', but must be none | indication | full" in capsys.readouterr().err
+
+
 def test_an_indication_that_quotes_itself_is_no_leak(folder: Path) -> None:
     assert two_views(
         folder, Indication="Cough for more than two weeks now", question="Cough for more than two weeks now?"

@@ -15,10 +15,14 @@ from auscult.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from auscult.data.leakage import Leak
+    from auscult.data.sources import studies
+    from auscult.recipe import Recipe
 
 TAKES = "samples (JSONL), questions (JSON; on images CSV too), captions (CSV), a folder of recordings, a recipe or YAML"
+ASKED = ("data.report", "data.group", "data.label_views", "data.thought", "data.images")
+"""Settings of `data.source: studies` that say how a file's films are asked about."""
 USAGES = {
-    "check": "FILE [--show N] [--recipe RECIPE] [--decode] [--audio DIR] [--json] [--key value ...]",
+    "check": "FILE [--show N] [--recipe RECIPE] [--preset NAME] [--decode] [--audio DIR] [--json] [--key value ...]",
     "leaks": "TRAIN --against BENCHMARK [BENCHMARK ...] [--audio DIR] [--cache DIR] [--show N] [--json] "
     "[--key value ...]",
 }
@@ -65,12 +69,19 @@ def _parser(command: str, verb: str) -> Parser:
         )
         parser.add_argument(
             "--recipe",
-            default="quickstart",
             metavar="RECIPE",
-            help="whose model and wording to show them with (default: quickstart, or the recipe that is checked)",
+            help="whose model and wording to show them with, and of films its --data.report "
+            "(default: quickstart, or the recipe that is checked)",
         )
         parser.add_argument(
-            "--decode", action="store_true", help="decode every recording to its end, not its header only"
+            "--preset",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help="settings that the recipe has under a name; may be given several times",
+        )
+        parser.add_argument(
+            "--decode", action="store_true", help="decode every recording and picture to its end, not its header only"
         )
     else:
         parser.description = "which training rows are in a benchmark, by media, names and words; exit code 2 if any"
@@ -101,20 +112,27 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
     from auscult.data.check import check
     from auscult.data.waiting import telling
 
+    if known.preset and not known.recipe and not _is_recipe(known.file):
+        raise ConfigError(f"data: --preset {known.preset[0]} is a recipe's; name that too: --recipe RECIPE")
+    films = None
     if _is_recipe(known.file):
         known.recipe = known.file
-        recipe = open_with_data(known.recipe, overrides)
+        recipe = open_with_data(known.recipe, overrides, known.preset)
         target = recipe.data
     else:
-        target = Path(known.file)
-        for key in [] if known.show else overrides:
+        target, known.recipe = Path(known.file), known.recipe or "quickstart"
+        how = {key: value for key, value in overrides.items() if key in ASKED} if _asks_of_films(target) else {}
+        others = {key: value for key, value in overrides.items() if key not in how}
+        for key in [] if known.show else others:
             raise ConfigError(
                 f"data: --{key} says nothing of {known.file}; leave it out, or show the samples as a recipe's model "
                 "reads them (--show N)"
             )
-        recipe = open_recipe(known.recipe, overrides)  # now: its mistakes are not to be told after a long check
+        recipe = open_recipe(known.recipe, others, known.preset)  # its mistakes are not to be told after a long check
+        films = _films(target, recipe, how) if _asks_of_films(target) else None
+    audio = Path(known.audio) if known.audio else None
     with Reporter() as tell, telling(tell):
-        report = check(target, decode=known.decode, audio_root=Path(known.audio) if known.audio else None)
+        report = check(target, decode=known.decode, audio_root=audio, films=films)
     if known.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
         return 2 if report.problems else 0
@@ -127,6 +145,22 @@ def _check(parser: Parser, arguments: Sequence[str]) -> int:
         print(f"\n{shown} of them, as the model and the wording of the recipe {known.recipe} show them:")
         print("\n".join(pipeline.shown(recipe, report.samples, known.show)))
     return 2 if report.problems else 0
+
+
+def _asks_of_films(file: Path) -> bool:
+    from auscult.data.sources import studies
+
+    return file.is_file() and studies.fits(file)
+
+
+def _films(file: Path, recipe: Recipe, how: Mapping[str, str]) -> studies.Source:
+    """How the recipe would ask about the films of a file, with the settings of the command line over it."""
+    from auscult.core.config import build, to_dict
+    from auscult.data.sources import studies
+
+    own = to_dict(recipe.data) if isinstance(recipe.data, studies.Source) else {}
+    laid = {key.removeprefix("data."): value for key, value in how.items()}
+    return build(studies.Source, {**own, "root": str(file)}, laid, where=f"the recipe {recipe.name}")
 
 
 def _leaks(parser: Parser, arguments: Sequence[str]) -> int:

@@ -203,6 +203,8 @@ class _Row:
     error: str = ""
     reason: str = "bad_row"
     """What the error counts as."""
+    put: Sample | None = None
+    """The row as a model is asked it, where that is more than `sample` says."""
 
     def problem(self, reason: str, sentence: str) -> Problem:
         named = sentence.startswith(self.where)  # as the errors of a row or of a folder's recording do
@@ -221,14 +223,22 @@ class _Seen:
 
 
 def check(
-    target: Path | str | Source, *, decode: bool = False, audio_root: Path | None = None, workers: int = 4
+    target: Path | str | Source,
+    *,
+    decode: bool = False,
+    audio_root: Path | None = None,
+    workers: int = 4,
+    films: studies.Source | None = None,
 ) -> Report:
     """Check a data file, a folder of recordings, or a source; `audio_root` is for question lists in JSON.
 
-    Media are read by `workers` threads. Raises DataError only when there is nothing to check at all: no such file, no
-    data file, an empty list, a folder without recordings.
+    Of a file of questions about images, `films` says how they are asked (what of a report is shown, views, groups, the
+    folder of the images); by default as the source itself says. Media are read by `workers` threads.
+
+    Raises DataError only when there is nothing to check at all: no such file, no data file, an empty list, a folder
+    without recordings.
     """
-    kind, found, notes = _rows(target, audio_root)
+    kind, found, notes = _rows(target, audio_root, films)
     media = dict.fromkeys(part for row in found for part in _parts(row))
     with ThreadPoolExecutor(workers) as pool:
         looked = counted("checking files", pool.map(lambda part: _look(part, decode), media), len(media))
@@ -254,7 +264,9 @@ def read(target: Path | str, audio_root: Path | None = None) -> tuple[list[Row],
     return [Row(row.where, row.sample) for row in found if row.sample], notes
 
 
-def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, list[_Row], tuple[str, ...]]:
+def _rows(
+    target: Path | str | Source, audio_root: Path | None, films: studies.Source | None = None
+) -> tuple[str, list[_Row], tuple[str, ...]]:
     if isinstance(target, Source):
         return "source", *_source_rows(target)
     path = Path(target)
@@ -262,7 +274,11 @@ def _rows(target: Path | str | Source, audio_root: Path | None) -> tuple[str, li
         found, others = _folder_rows(path)
         return "folder", found, others
     if path.is_file() and studies.fits(path):
-        return "studies", list(_study_rows(path, audio_root or path.parent)), ()
+        films = films or studies.Source(root=str(path))
+        found = list(_study_rows(path, films, audio_root or films.folder(path)))
+        reported = any(key.startswith("report.") for row in found if row.put for key in row.put.tags)
+        shown = f"a prompt shows of a report: {studies.listed(films.report)} (--data.report {films.report})"
+        return "studies", found, (shown,) if reported else ()
     if path.suffix.lower() == ".csv" and path.is_file():
         return "captions", list(_caption_rows(path, audio_root or path.parent)), ()
     if _text(path).lstrip().startswith("["):
@@ -318,19 +334,21 @@ def _mcq_rows(path: Path, audio_root: Path | None) -> Iterator[_Row]:
             yield _Row(str(path), str(number), where, error=str(error))
 
 
-def _study_rows(path: Path, folder: Path) -> Iterator[_Row]:
-    """One row each; of what a row says beside its question, only what rows are sorted by."""
+def _study_rows(path: Path, films: studies.Source, folder: Path) -> Iterator[_Row]:
+    """One row each, as it is put. Figures are of its question without a report, and of what else it says of what rows
+    are sorted by."""
     for where, name, value in rows_in(path):
-        sample, error, reason = None, "", ""
+        sample, put, error, reason = None, None, "", ""
         try:
             study = studies.read(value, where, name, folder)
+            put = films.put(study)
             kept = {key: text for key, text in study.tags.items() if len(text) <= LABEL and key != "explanation"}
-            sample = replace(study, report={}).sample("none")
+            sample = replace(study, report={}).sample("none", films.group)
             sample = replace(sample, tags=kept)
-            studies.refuse_flawed(study, where, "indication")
+            studies.refuse_flawed(study, where, films.report)
         except studies.Unusable as problem:
             error, reason = str(problem), problem.reason
-        yield _Row(str(path), name, where, sample, error, reason)
+        yield _Row(str(path), name, where, sample, error, reason, put)
 
 
 def _caption_rows(path: Path, folder: Path) -> Iterator[_Row]:
@@ -522,7 +540,7 @@ def _report(
         images=dict(Counter(header.container for header in images).most_common()),
         problems=tuple(problems),
         notes=notes,
-        samples=tuple(row.sample for row in found if row.sample and (row.file, row.row) not in bad),
+        samples=tuple(row.put or row.sample for row in found if row.sample and (row.file, row.row) not in bad),
     )
 
 

@@ -223,7 +223,16 @@ class Source(source.Source):
     def study(self, found: Index, number: int) -> Study:
         """Row `number` of a file."""
         where, name, row = found[number]
-        return read(row, where, name, self._folder(found.path))
+        return read(row, where, name, self.folder(found.path))
+
+    def put(self, study: Study) -> Sample:
+        """The question about a study as it is asked."""
+        sample = study.sample(self.report, self.group, label_views=self.label_views)
+        return replace(sample, thought=sample.tags.get(self.thought))
+
+    def folder(self, file: Path) -> Path:
+        """What image paths in a file are relative to."""
+        return Path(self.images) if self.images else file.parent
 
     def _side(self, name: source.Split, seed: int) -> tuple[Index, NDArray[np.int64]]:
         """The file of a split, and the numbers of its rows. Raises DataError for what is on both sides."""
@@ -233,7 +242,7 @@ class Source(source.Source):
     def opened(self, file: str) -> Index:
         """The index of a file. Raises DataError as `open_index` does."""
         path = Path(file)
-        folder = self._folder(path)
+        folder = self.folder(path)
 
         def describe(where: str, name: str, row: Any) -> Facts:
             study = read(row, where, name, folder)
@@ -245,9 +254,6 @@ class Source(source.Source):
 
     def _kept(self, file: Path) -> Path:
         return Path(self.index or file.parent) / f"{file.name}.index"
-
-    def _folder(self, file: Path) -> Path:
-        return Path(self.images) if self.images else file.parent
 
     def asked(self, found: Index, side: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Rows of the wanted tasks, of one side. Raises DataError where there is none."""
@@ -267,7 +273,7 @@ class Source(source.Source):
         folder = self._kept(found.path)
         about = _about(folder, found)
         chosen = hashlib.sha256(numbers.tobytes()).hexdigest()
-        told = {"about": about, "images": str(self._folder(found.path).absolute()), "rows": chosen}
+        told = {"about": about, "images": str(self.folder(found.path).absolute()), "rows": chosen}
         remembered = folder / f"looked-{chosen[:16]}.json"
         if about and remembered.is_file() and json.loads(remembered.read_text(encoding="utf-8")) == told:
             return numbers, {}
@@ -336,9 +342,12 @@ class Studies:
         return len(self.numbers)
 
     def __getitem__(self, number: int, /) -> Sample:
-        study = self.options.study(self.rows, int(self.numbers[number]))
-        sample = study.sample(self.options.report, self.options.group, label_views=self.options.label_views)
-        return replace(sample, thought=sample.tags.get(self.options.thought))
+        return self.options.put(self.options.study(self.rows, int(self.numbers[number])))
+
+
+def listed(report: Policy) -> str:
+    """The parts of a report that a prompt shows, for a person."""
+    return ", ".join(SHOWN[report]) or "nothing"
 
 
 def fits(path: Path) -> bool:
