@@ -58,7 +58,11 @@ def test_from_recordings_to_what_the_encoder_knows(recordings: Path, tmp_path: P
     assert main(words) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == told
+    assert (told["loss"], told["loss_of_mean"]) == (rows[-1]["loss"], rows[-1]["loss_of_mean"])
     assert "is finished" in again.err
+    assert main([word for word in words if word != "--json"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{out / 'encoder'}\nof what is hidden it misses {told['loss']:.3g}; saying the mean of")
     assert main(["pretrain", str(out), "--out", str(tmp_path / "second"), "--json"]) == 0
     second = json.loads(capsys.readouterr().out)
     assert {**second["probe"], "encoder": ""} == {**found, "encoder": ""}
@@ -73,6 +77,9 @@ def test_from_recordings_to_what_the_encoder_knows(recordings: Path, tmp_path: P
 
 def test_features_are_the_recordings_in_their_order(recordings: Path, tmp_path: Path):
     assert main(["pretrain", str(recordings), "--out", str(tmp_path / "run"), *SMALL]) == 0
+    mels = ["--mels", "64", "--shape.patch_features", "16"]
+    assert main(["pretrain", str(recordings), "--out", str(tmp_path / "mels"), *SMALL, *mels]) == 0
+    assert FrameSet.open(tmp_path / "mels" / "features").about.features == 64
     frames = FrameSet.open(tmp_path / "run" / "features", check=True)
     assert [frames.id(index) for index in range(len(frames))] == sorted(map(str, recordings.rglob("*.wav")))
     assert frames.about.features == 80

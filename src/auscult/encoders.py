@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from auscult.core.config import to_dict
 from auscult.core.errors import ConfigError, DataError
-from auscult.core.runs import atomic_folder, write_json
+from auscult.core.runs import atomic_folder, read_jsonl, write_json
 from auscult.core.seeds import derive
 from auscult.core.types import Audio
 from auscult.data.folders import refuse_foreign, walk
@@ -122,7 +122,15 @@ def pretrained(
     if who.rank:
         return {}
     found = json.loads((out / "results_probe.json").read_text()) if recipe.probe is not None else None
-    return {"run": str(out), "encoder": str(out / "encoder"), "probe": found}
+    return {"run": str(out), "encoder": str(out / "encoder"), **_missed(out), "probe": found}
+
+
+def _missed(out: Path) -> dict[str, float | None]:
+    """What the autoencoder misses of what is hidden, and what the mean of what is seen would, as last logged; None
+    where nothing was."""
+    rows = read_jsonl(out / "metrics.jsonl").rows
+    last = next((row for row in reversed(rows) if row.get("loss") is not None), {})
+    return {name: last.get(name) for name in ("loss", "loss_of_mean")}
 
 
 def look(recipe: Pretraining) -> tuple[list[Path] | None, Labelled | Exam | None]:

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="delete what is in the run folder and begin again")
     data, rest = _data([word for word in arguments if word not in HELP])
     known, settings = parser.parse_known_args(rest)
-    parser.refuse_misspelt(settings)
+    parser.refuse_misspelt(settings, [field.name for field in fields(Pretraining)])
     overrides = parse_overrides(settings)
     values: dict[str, Any] = {"data": data, **_before(data)}
     values |= {name: getattr(known, name) for name in ("probe", "ignore") if getattr(known, name) is not None}
@@ -73,8 +74,14 @@ def run(command: str, arguments: list[str]) -> int:
         spoken = shlex.join(["auscult", *sys.argv[1:]])
         figures = encoders.run(recipe, out, spoken, tell, say=tell.say, overwrite=known.overwrite)
     if figures:
-        print(json.dumps(figures) if known.json else figures["encoder"])
-        if figures["probe"] and not known.json:
+        if known.json:
+            print(json.dumps(figures))
+            return 0
+        print(figures["encoder"])
+        if (loss := figures["loss"]) is not None:
+            mean = f"{figures['loss_of_mean']:.3g}"
+            print(f"of what is hidden it misses {loss:.3g}; saying the mean of what is seen misses {mean}")
+        if figures["probe"]:
             show(figures["probe"])
     return 0
 
