@@ -116,6 +116,14 @@ def auscult(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         ),
         (["data", "leaks", "sounds", "--against", "digits", "--seed", "1"], "and digits, sounds are several; name one"),
         (
+            ["run", "medgemma-cxr", "--data.root", "my.json"],
+            "`data.heldout`; name yours with --data.heldout FILE, or hold out a share of your own rows with --data.",
+        ),
+        (
+            ["data", "check", "medgemma-cxr", "--data.root", "my.json", "--data.heldout", "no.json"],
+            "no.json: there is no such file of held-out rows; check the path (--data.heldout), or hold out a share",
+        ),
+        (
             ["run", "list.yaml"],
             "no my-list.jsonl here, which recipe list.yaml assumes as `data.root`; name yours with ",
         ),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auscult.core.errors import DataError
 from auscult.core.types import Audio, Image, Sample, Turn
+from auscult.data.sources import captions, jsonl, studies
 from auscult.data.splits import assert_disjoint, files_of, refuse_twins, split_groups, twins
 
 rows = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("xyz")), min_size=2, max_size=60)
@@ -119,3 +123,11 @@ def test_a_recording_on_both_sides_is_named_whatever_its_group() -> None:
         assert_disjoint([sample("1", "a.wav")], [sample("2", "a.wav")])
     with pytest.raises(DataError, match=r"1 recordings are both .*a\.png"):
         assert_disjoint([picture("1", "a.png", "x")], [picture("2", "a.png", "y")])
+
+
+@pytest.mark.parametrize("source", [captions, jsonl, studies])
+def test_held_out_rows_that_are_not_there_name_their_own_setting(source: Any, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").touch()
+    options = source.Source(root=str(tmp_path / "train.jsonl"), heldout=str(tmp_path / "no.jsonl"))
+    with pytest.raises(DataError, match=r"no\.jsonl: there is no such .*--data\.heldout\).*\(--data\.heldout null"):
+        options.split("train", 0)

@@ -123,15 +123,16 @@ def _first(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
-def look_for_data(recipe: Recipe, name: str) -> None:
+def look_for_data(recipe: Recipe, name: str, key: str = "root") -> None:
     """Refuses a recipe whose own idea of where the data are is wrong here: the reader did not choose it."""
-    root = getattr(recipe.data, "root", None)
-    if isinstance(root, str) and not Path(root).exists():
+    file = getattr(recipe.data, key, None)
+    if isinstance(file, str) and not Path(file).exists():
         if recipe.prepare is not None:
-            raise ConfigError(f"there is no {root} yet, which recipe {name} makes: auscult run {name} --stage prepare")
+            raise ConfigError(f"there is no {file} yet, which recipe {name} makes: auscult run {name} --stage prepare")
         raise ConfigError(
-            f"there is no {root} here, which recipe {name} assumes as `data.root`; name yours with --data.root "
-            + ("FILE" if Path(root).suffix else "DIR")
+            f"there is no {file} here, which recipe {name} assumes as `data.{key}`; name yours with --data.{key} "
+            + ("FILE" if Path(file).suffix else "DIR")
+            + (", or hold out a share of your own rows with --data.heldout null" if key == "heldout" else "")
         )
 
 
@@ -153,9 +154,10 @@ def open_with_data(name: str, overrides: Mapping[str, str], laid: Sequence[str] 
 
 
 def refuse_unfound(recipe: Recipe, name: str, overrides: Mapping[str, str]) -> None:
-    """`look_for_data`, unless the command line says where they are."""
-    if not {"data", "data.root"} & overrides.keys():
-        look_for_data(recipe, name)
+    """`look_for_data` and for its held-out rows, unless the command line says where they are."""
+    for key in ("root", "heldout"):
+        if not {"data", f"data.{key}"} & overrides.keys():
+            look_for_data(recipe, name, key)
 
 
 def settings(

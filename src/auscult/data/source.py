@@ -8,8 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
+from auscult.core.errors import DataError
 from auscult.core.seeds import rng
 from auscult.core.types import Image, Sample
 from auscult.data.headers import refuse_unusable
@@ -96,6 +98,15 @@ class Written(Source):
         ]
         refuse_unusable(found, *self.checked(name))
         return Listed(tuple(row.sample for row in rows))
+
+
+def refuse_unfound(heldout: str | None) -> None:
+    """Raises DataError for a file of held-out rows that is not there; what else cannot be read says so when it is."""
+    if heldout is not None and not Path(heldout).exists():
+        raise DataError(
+            f"{heldout}: there is no such file of held-out rows; check the path (--data.heldout), or hold out a share "
+            "of the training rows (--data.heldout null)"
+        )
 
 
 def each(samples: Samples) -> Iterator[Sample]:

@@ -137,6 +137,7 @@ class Source(source.Written):
 
     def _side(self, name: source.Split, seed: int) -> tuple[str, list[Clip]]:
         """The file of a split, and all of its clips. Raises DataError for groups that are on both sides."""
+        source.refuse_unfound(self.heldout)
         clips = read(Path(self.root))
         if self.heldout is None:
             held = split_groups([clip.cluster for clip in clips], self.heldout_share, seed, where=self.root)

@@ -50,6 +50,7 @@ class Source(source.Written):
         return (self.root if name == "train" or self.heldout is None else self.heldout,)
 
     def _sides(self, seed: int) -> tuple[list[source.Row], list[source.Row]]:
+        source.refuse_unfound(self.heldout)
         rows = self._read(self.root)
         if self.heldout is not None:
             return rows, self._read(self.heldout)

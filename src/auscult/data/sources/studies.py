@@ -308,6 +308,7 @@ def _sides(
     options: Source, seed: int, stamps: tuple[object, ...]
 ) -> Mapping[source.Split, tuple[Index, NDArray[np.int64]]]:
     """The file of each split and the numbers of its rows, while the files are as `stamps` says."""
+    source.refuse_unfound(options.heldout)
     found = options.opened(options.root)
     if options.heldout is None:
         if len(found.groups) == 1:
