@@ -28,6 +28,7 @@ from auscult.evaluate.respondents import read_reply
 from auscult.media import audio
 from auscult.models import adapters
 from auscult.models.family import FAMILIES, Model, check_model, family_of
+from auscult.models.fetching import fetching
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording, messages
 from auscult.rollouts.local import LocalEngine
@@ -72,7 +73,7 @@ class AuscultModel:
         `Learning`. Raises ConfigError where there is no such model, or its language model is missing.
         """
         settings: dict[str, Any] = {"weights": weights} if base is None else {"weights": weights, "base": base}
-        family = _family_of(adapters.beneath(path))
+        family = _family_of(adapters.beneath(path), adapters.said_by(path, "--model"))
         if base is not None and not hasattr(family, "base"):
             raise ConfigError(f"base says where a graft's language model is, and {path} is no graft; leave it out")
         options = family(**settings)
@@ -187,11 +188,12 @@ def _described(given: object) -> str:
     return f"an object of type {type(given).__name__}"
 
 
-def _family_of(path: str | Path) -> type[Model]:
-    """The options of the family whose checkpoint is in the folder, or of the hub id, `path`."""
-    check_model(str(path))
+def _family_of(path: str, asked: str) -> type[Model]:
+    """The options of the family whose checkpoint is in the folder, or of the hub id, `path`, which `asked` names."""
+    check_model(path)
     try:
-        kind = PreTrainedConfig.get_config_dict(path)[0].get("model_type")
+        with fetching(path, asked):
+            kind = PreTrainedConfig.get_config_dict(path)[0].get("model_type")
     except OSError:
         kind = None
     if kind is None:

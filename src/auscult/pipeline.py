@@ -52,9 +52,10 @@ from auscult.evaluate import published
 from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
-from auscult.models.adapters import copy_checkpoint, merge
+from auscult.models.adapters import beneath, copy_checkpoint, merge, said_by
 from auscult.models.base import config_of
 from auscult.models.family import check_model
+from auscult.models.fetching import check_reachable
 from auscult.models.graft_listener import encoder_at
 from auscult.models.listener import Listener
 from auscult.recipe import Encoder, Pretraining, Recipe
@@ -430,10 +431,14 @@ def _measurable(recipe: Recipe, held: Sequence[Sample]) -> None:
 
 
 def _makeable(recipe: Recipe, out: Path, stage: str | None) -> None:
-    """Refuses an encoder that cannot be pretrained, and an encoder or language model to graft that is not there."""
+    """Refuses an encoder that cannot be pretrained, an encoder or language model to graft that is not there, and a
+    model that the hub would have to give and cannot."""
     if recipe.pretrain is not None and stage in (None, "pretrain") and not (out / "pretrain" / "encoder").exists():
         encoders.look(_alone(recipe.pretrain, recipe))
-    if recipe.model.path is not None or (out / "model").exists():
+    if (out / "model").exists():
+        return
+    if (path := recipe.model.path) is not None:
+        check_reachable(beneath(path), said_by(path))
         return
     for name, look in (("base", partial(config_of, asked="model.base")), ("encoder", encoder_at)):
         if (named := getattr(recipe.model, name, None)) is not None:

@@ -32,6 +32,7 @@ from auscult.core.seeds import derive
 from auscult.media.cache import Pictures
 from auscult.models.base import located, named
 from auscult.models.encoded import EncoderCache
+from auscult.models.fetching import fetching
 from auscult.models.learning import Learning, Lora
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording
@@ -52,9 +53,9 @@ def load(path: str | Path, wording: Wording, learning: Learning, opener: Opener)
     path = Path(path) if Path(path).exists() else path
     config = Path(path) / CONFIG
     if not config.is_file():
-        return prepare(opener(path, wording, **_how(learning)), learning, str(path))
+        return prepare(_opened(path, path, wording, learning, opener), learning, str(path))
     base = beneath(path)
-    listener = prepare(opener(base, wording, **_how(learning)), learning, base)
+    listener = prepare(_opened(path, base, wording, learning, opener), learning, base)
     if not isinstance(listener.adapter, Adapter):
         raise ConfigError(f"{path} holds an adapter, but no part of the model is adapted; set model.language: adapt")
     _restore(listener, listener.adapter, config.parent)
@@ -65,7 +66,7 @@ def asked(path: str | Path, wording: Wording, learning: Learning, opener: Opener
     """The listener in `path` with its adapters as they were saved, to be asked and not taught: of `learning` only how
     weights are held counts."""
     base = beneath(path)
-    listener = opener(base, wording, **_how(learning))
+    listener = _opened(path, base, wording, learning, opener, "--model")
     if (Path(path) / CONFIG).is_file():
         from peft import PeftModel  # heavy, and only adapted models need it
 
@@ -84,6 +85,24 @@ def beneath(path: str | Path) -> str:
     if not (folder / CONFIG).is_file() or _whole(folder):
         return str(path)
     return located(json.loads((folder / CONFIG).read_text())["base_model_name_or_path"], folder)
+
+
+def said_by(path: str | Path, asked: str = "--model.path") -> str:
+    """What names the plain checkpoint beneath `path`: the key `asked` that named `path`, or an adapter's file."""
+    return asked if beneath(path) == str(path) else f"base_model_name_or_path in {Path(path) / CONFIG}"
+
+
+def _opened(
+    path: str | Path,
+    base: str | Path,
+    wording: Wording,
+    learning: Learning,
+    opener: Opener,
+    asked: str = "--model.path",
+) -> Listener:
+    """The plain checkpoint `base` that `path` is, or lies over."""
+    with fetching(base, said_by(path, asked)):
+        return opener(base, wording, **_how(learning))
 
 
 def prepare(listener: Listener, learning: Learning, base: str) -> Listener:

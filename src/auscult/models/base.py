@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from auscult.core.errors import ConfigError
+from auscult.models.fetching import fetching
 from auscult.models.tokens import AUDIO
 
 PLAIN = (
@@ -66,7 +67,8 @@ def language_model(base: str, asked: str, **how: Any) -> PreTrainedModel:
 def _named(base: str, asked: str) -> Generator[None]:
     """Says of which base it is that it cannot be opened, and what to do."""
     try:
-        yield
+        with fetching(base, "--model.base"):
+            yield
     except (OSError, ValueError) as error:
         gone = base.startswith((".", "/")) and not Path(base).exists()
         why = "is not there; put it there, or" if gone else f"cannot be opened ({str(error).splitlines()[0]});"
@@ -94,7 +96,8 @@ def _language_part(model: PreTrainedModel, base: str) -> PreTrainedModel:
 def tokenizer_of(base: str) -> PreTrainedTokenizerBase:
     """The base's tokenizer and chat template, with one token more: the mark of a clip. It may lie beyond the
     embeddings, which never see it."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    with fetching(base, "--model.base"):
+        tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.add_tokens([AddedToken(AUDIO, special=True, normalized=False)], special_tokens=True)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
