@@ -430,6 +430,16 @@ def test_an_empty_place_in_a_cell_is_refused_as_in_a_list(folder: Path, column: 
             Source(root=str(folder / file)).split("train", 0)
 
 
+@pytest.mark.parametrize(("column", "meant"), [("Image", "image"), ("QUESTION", "question")])
+def test_a_column_in_other_letter_case_is_named_by_the_check_too(folder: Path, column: str, meant: str) -> None:
+    """It was taken for captions, which have no such columns."""
+    head = ",".join(column if name == meant else name for name in ("image", "question", "answer", "Patient"))
+    (folder / "mine.csv").write_text(f"{head}\n1.png,What?,haze,1\n2.png,What?,haze,2\n")
+    found = check(folder / "mine.csv")
+    assert (found.kind, found.reasons) == ("studies", {"bad_row": 2})
+    assert f"mine.csv:2: unknown key `{column}`, did you mean `{meant}`?" in found.problems[0].message
+
+
 def test_vqarad_as_published(testdata: Path) -> None:
     source = Source(root=str(testdata / "vqarad" / "questions.json"), tasks=("closed",), heldout_share=0.2)
     train, heldout = source.split("train", 0), source.split("heldout", 0)

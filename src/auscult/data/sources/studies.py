@@ -352,14 +352,15 @@ def listed(report: Policy) -> str:
 
 
 def fits(path: Path) -> bool:
-    """Whether the first row of a file asks about an image, and is no native one (`data/jsonl.py`)."""
+    """Whether the first row of a file asks about an image, and is no native one (`data/jsonl.py`). Letter case aside:
+    to read it then names the key that is misspelt."""
     try:
         _, _, row = next(index.rows_in(path), ("", "", None))
     except DataError:
         return False
     keys = set(row) if isinstance(row, dict) else set[str]()
     native = keys & NATIVE or (path.suffix == ".jsonl" and keys <= set(jsonl.COMPACT_KEYS))
-    return not native and {"images", "question"} <= {_KNOWN.get(key) for key in keys}
+    return not native and {"images", "question"} <= {_KNOWN.get(_SPELT.get(key.casefold(), key)) for key in keys}
 
 
 def read(value: Any, where: str, name: str, folder: Path) -> Study:
