@@ -4,6 +4,7 @@ holds, and that a new process says the same with it."""
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -255,9 +256,34 @@ def test_frames_are_heard_by_an_encoder_of_frames(made, tmp_path):
         listener.prompt(asked(Frames.of(frames, 100.0)))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"features": 64}, "model.features is 64, but the pretrained encoder has 16"),
+        ({"source": "frames"}, "model.source is frames, but the pretrained encoder has mel"),
+        ({"encoder_width": 64}, "model.encoder_width is 64, but"),
+        ({"encoder_layers": 7}, "model.encoder_layers is 7, but"),
+        ({"encoder_dropout": 0.1}, "model.encoder_dropout is 0.1, but a pretrained encoder has none; leave it out"),
+        ({"pool": 2}, "model.pool is 2, but a pretrained encoder has none"),
+    ],
+)
+def test_a_setting_that_a_pretrained_encoder_does_not_follow_is_refused(made, setting, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        options(made, **setting).build(TEXTS, [], WORDING, 0)
+    agreed = {"source": "mel", "features": 16, "encoder_width": MAE["width"], "encoder_layers": MAE["layers"]}
+    assert options(made, **agreed).build(TEXTS, [], WORDING, 0).ears.features == 16
+
+
 def test_an_encoder_or_base_that_is_none_is_named(made, tmp_path):
     with pytest.raises(ConfigError, match=r"model\.encoder: .*qwen2 is no pretrained encoder"):
         options(made, encoder=str(made / "qwen2")).build(TEXTS, [], WORDING, 0)
+    shutil.copytree(made / "run" / "encoder", tmp_path / "torn")
+    (tmp_path / "torn" / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"model\.encoder: .*torn has no model\.safetensors; pretrain it again"):
+        options(made, encoder=str(tmp_path / "torn")).build(TEXTS, [], WORDING, 0)
+    (tmp_path / "torn" / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"torn/config\.json cannot be read"):
+        options(made, encoder=str(tmp_path / "torn")).build(TEXTS, [], WORDING, 0)
     with pytest.raises(ConfigError, match=r"model\.base: the language model .*nowhere is not there"):
         options(made, "nowhere").build(TEXTS, [], WORDING, 0)
     MaeConfig().save_pretrained(tmp_path / "encoder")

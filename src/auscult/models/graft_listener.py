@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.gemma3 import Gemma3TextConfig
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from auscult.core.errors import ConfigError
 from auscult.core.forms import Form, form
-from auscult.core.types import Audio, Frames, Media
+from auscult.core.types import Audio, Frames, Image, Media
 from auscult.models.adapters import Adapter, plain_state
 from auscult.models.base import language_model, tokenizer_of
 from auscult.models.graft import GraftConfig, GraftForConditionalGeneration
-from auscult.models.graft_shape import Shape
+from auscult.models.graft_shape import RANDOM, Shape
 from auscult.models.listener import Encoded, Features, Listener, Step, token_id
 from auscult.models.mae import MaeConfig, MaskedAutoencoder, PatchEncoder, near
 from auscult.models.mel import RATE, log_mel
@@ -39,11 +40,14 @@ def build(
     token each, while a base spells tags as it spells everything. With `copied` a base's weights are to be the
     listener's own, which may learn; without they stay where they are. Raises ConfigError for a base or encoder that is
     none."""
+    encoder = None
+    if shape.encoder is not None:
+        found = encoder_at(shape.encoder)
+        Ears.of_encoder(found).refuse_otherwise(shape)
+        encoder = MaskedAutoencoder.from_pretrained(found).encoder
     text, tokenizer, language = _language(shape, texts, tags)
-    encoder = None if shape.encoder is None else MaskedAutoencoder.from_pretrained(encoder_at(shape.encoder)).encoder
     config = GraftConfig(
         text_config=text,
-        pool=shape.pool,
         max_seconds=shape.max_seconds,
         audio_token_id=token_id(tokenizer, AUDIO),
         projector_kind=shape.projector_kind,
@@ -87,12 +91,77 @@ def _language(
     return text, tokenizer, None
 
 
+class Ears(NamedTuple):
+    """What an encoder hears, and how large it is."""
+
+    source: str
+    """`mel` or `frames`."""
+    features: int
+    """Values of a row."""
+    rate: float | None
+    """Rows a second; None where that is not known, or whatever comes is heard."""
+    encoder_width: int
+    """Its width."""
+    encoder_layers: int
+    """Its layers."""
+
+    @classmethod
+    def of_encoder(cls, folder: Path) -> Ears:
+        """Of the pretrained encoder in a folder that `encoder_at` found."""
+        config = MaeConfig.from_pretrained(folder)
+        return cls(config.source, config.features, config.rate, config.width, config.layers)
+
+    @classmethod
+    def of_random(cls, shape: Shape) -> Ears:
+        """Of an encoder that is made from nothing."""
+        made = shape.random()
+        return cls(made["source"], made["features"], None, made["encoder_width"], made["encoder_layers"])
+
+    def refuse_otherwise(self, shape: Shape) -> None:
+        """Raises ConfigError for a setting that a pretrained encoder of these ears would not follow."""
+        for name in RANDOM:
+            said, known = getattr(shape, name), getattr(self, name, None)
+            if said is not None and said != known:
+                why = "a pretrained encoder has none" if known is None else f"the pretrained encoder has {known}"
+                raise ConfigError(f"model.{name} is {said}, but {why}; leave it out, or set null")
+
+    def refuse_unheard(self, media: Media) -> None:
+        """Raises ConfigError for media that they do not hear, with what else could be done."""
+        if isinstance(media, Frames):
+            if self.source != "frames" or media.values.shape[1] != self.features:
+                raise ConfigError(
+                    f"this model hears {self.source} of {self.features} values, the sample has frames of "
+                    f"{media.values.shape[1]}; pretrain an encoder on such frames (auscult pretrain) and name it with "
+                    "--model.encoder, or set --model.source frames and --model.features for a random one"
+                )
+            if not near(media.rate, self.rate):
+                raise ConfigError(
+                    f"this model hears {self.rate:g} frames a second, the sample has {media.rate:g}; give frames like "
+                    "those that its encoder was pretrained on"
+                )
+        elif isinstance(media, Image):
+            raise ConfigError("this model hears and does not see, and the sample has an image; take one that sees")
+        elif self.source != "mel":
+            raise ConfigError(
+                f"this model hears feature frames of {self.features} values, and the sample has a recording; give "
+                "frames (auscult data frames writes them), or pretrain an encoder on recordings (auscult pretrain) and "
+                "name it with --model.encoder, or train a model with --model.source mel"
+            )
+
+
 def encoder_at(path: str) -> Path:
     """The folder of the encoder that `auscult pretrain` made in the run folder `path`, or `path` itself. Raises
     ConfigError where there is none."""
     for folder in (Path(path), Path(path) / "encoder"):
-        config = folder / "config.json"
-        if config.is_file() and json.loads(config.read_text()).get("model_type") == MaeConfig.model_type:
+        if not (config := folder / "config.json").is_file():
+            continue
+        try:
+            kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+        except (ValueError, AttributeError) as problem:
+            raise ConfigError(f"model.encoder: {config} cannot be read ({problem}); pretrain it again") from problem
+        if kind == MaeConfig.model_type:
+            if not (folder / SAFE_WEIGHTS_NAME).is_file():
+                raise ConfigError(f"model.encoder: {folder} has no {SAFE_WEIGHTS_NAME}; pretrain it again")
             return folder
     raise ConfigError(f"model.encoder: {path} is no pretrained encoder; name the run folder of `auscult pretrain`")
 
@@ -100,14 +169,7 @@ def encoder_at(path: str) -> Path:
 def _hearing(shape: Shape, encoder: PatchEncoder | None) -> dict[str, Any]:
     """What is heard, and by what encoder: a pretrained one says so itself."""
     if encoder is None:
-        return {
-            "source": shape.source,
-            "features": shape.features,
-            "encoder_width": shape.encoder_width,
-            "encoder_layers": shape.encoder_layers,
-            "encoder_heads": 4,
-            "encoder_dropout": shape.encoder_dropout,
-        }
+        return {**shape.random(), "encoder_heads": 4}
     config = encoder.config
     return {
         "mae": config.to_dict(),
@@ -142,6 +204,13 @@ class GraftListener(Listener):
         self.config = cast(GraftConfig, model.config)
 
     @property
+    def ears(self) -> Ears:
+        """What it hears."""
+        config = self.config
+        rate = MaeConfig(**config.mae).rate if config.mae else None
+        return Ears(config.source, config.features, rate, config.encoder_width, config.encoder_layers)
+
+    @property
     def marks(self) -> dict[str, str]:
         return {"audio": AUDIO}
 
@@ -157,22 +226,10 @@ class GraftListener(Listener):
         return str(self.tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True))
 
     def features(self, media: Media) -> tuple[Features, ...]:
-        config = self.config
+        self.ears.refuse_unheard(media)
         if isinstance(media, Frames):
-            if config.source != "frames" or media.values.shape[1] != config.features:
-                raise ConfigError(
-                    f"this model hears {config.source} of {config.features} values, the sample has frames of "
-                    f"{media.values.shape[1]}; set --model.source frames and --model.features for a new one"
-                )
-            known = MaeConfig(**config.mae).rate if config.mae else None
-            if not near(media.rate, known):
-                raise ConfigError(
-                    f"this model hears {known:g} frames a second, the sample has {media.rate:g}; give frames like "
-                    "those that its encoder was pretrained on"
-                )
             return (self._features(media.sha256, torch.from_numpy(media.values)),)
-        if config.source != "mel" or not isinstance(media, Audio):
-            raise ConfigError("this model hears feature frames; give frames, or train a model with source: mel")
+        config, media = self.config, cast(Audio, media)
         return tuple(
             self._features(Audio.of(wave, RATE).sha256 or "", log_mel(wave, config.features))
             for wave in self.pieces(media, RATE, config.max_seconds)

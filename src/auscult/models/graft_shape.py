@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from auscult.core.config import at_least
+
+RANDOM: Mapping[str, Any] = {
+    "source": "mel",
+    "features": 80,
+    "encoder_width": 128,
+    "encoder_layers": 2,
+    "encoder_dropout": 0.0,
+    "pool": 4,
+}
+"""What a random encoder is, where nothing else is said. A pretrained one is what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +42,20 @@ class Shape:
     """Layers of the language model."""
     heads: int = 4
     """Attention heads; half as many key/value heads."""
-    encoder_width: int = 128
-    """Width of the audio encoder."""
-    encoder_layers: int = 2
-    """Layers of the audio encoder."""
-    encoder_dropout: float = 0.0
-    """Dropout in the audio encoder, in supervised training only."""
-    source: Literal["mel", "frames"] = "mel"
-    """What is heard: log-mel of recordings, or feature frames that the data hold, for example VGGish at 1 Hz."""
-    features: int = 80
-    """Mel bands, or values of a frame (128 for VGGish)."""
-    pool: int = 4
-    """Pairs of 10 ms feature rows that become one audio token, 4 is 80 ms; with frames, frames that become one."""
+    encoder_width: int | None = None
+    """Width of the audio encoder; null is 128, or what a pretrained one has."""
+    encoder_layers: int | None = None
+    """Layers of the audio encoder; null is 2, or what a pretrained one has."""
+    encoder_dropout: float | None = None
+    """Dropout in a random audio encoder, in supervised training only; null is none."""
+    source: Literal["mel", "frames"] | None = None
+    """What is heard: log-mel of recordings, or feature frames that the data hold, for example VGGish at 1 Hz; null is
+    mel, or what a pretrained encoder hears."""
+    features: int | None = None
+    """Mel bands, or values of a frame (128 for VGGish); null is 80, or what a pretrained encoder hears."""
+    pool: int | None = None
+    """Pairs of 10 ms feature rows that become one audio token of a random encoder, with frames, frames that become one;
+    null is 4, which is 80 ms. A pretrained one has its patches."""
     vocabulary: int = 512
     """Tokens at most; 256 of them are bytes."""
     max_seconds: float = 30.0
@@ -50,9 +63,14 @@ class Shape:
 
     def __post_init__(self) -> None:
         counts = ("layers", "heads", "encoder_layers", "features", "pool", "tokens", "projector_layers")
-        at_least({name: (getattr(self, name), 1) for name in counts})
+        at_least({name: (value, 1) for name in counts if (value := getattr(self, name)) is not None})
         at_least({"vocabulary": (self.vocabulary, 300)})  # 256 bytes, the special tokens and the tags
         if self.width % self.heads or self.heads % max(1, self.heads // 2):
             raise ValueError(f"width is {self.width} and heads {self.heads}: set a width that is a multiple of heads")
-        if self.encoder_width % 8:
+        if self.encoder_width is not None and self.encoder_width % 8:
             raise ValueError(f"encoder_width is {self.encoder_width}: set a multiple of 8, it has 4 heads")
+
+    def random(self) -> dict[str, Any]:
+        """What a random encoder is, by the names of `RANDOM`."""
+        said = {name: getattr(self, name) for name in RANDOM}
+        return {name: RANDOM[name] if value is None else value for name, value in said.items()}
