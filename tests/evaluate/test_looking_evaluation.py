@@ -3,7 +3,9 @@ and whether it is as sure of its answers as it may be."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auscult.core.errors import DataError
 from auscult.core.seeds import rng
 from auscult.core.types import Audio, Image, Outcome, Parsed, Sample, Turn
 from auscult.evaluate.baselines import unheard, withheld
@@ -19,7 +22,9 @@ from auscult.evaluate.benchmarks import vqarad
 from auscult.evaluate.calibration import BINS, Sureness, calibration, share
 from auscult.evaluate.evaluation import evaluate, sureness
 from auscult.evaluate.exam import Exam
+from auscult.evaluate.metrics.choice import Metric
 from auscult.evaluate.options import Evaluate
+from auscult.evaluate.outcomes import read_outcomes
 from auscult.models.families import gemma3
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording
@@ -122,6 +127,41 @@ def test_an_answer_without_a_confidence_is_counted_with_its_reason(looks: Listen
     assert (found["n"], found["bins"]) == (1, BINS)
     assert found["unmeasured"] == {"unclosed_thinking": 1, "no_answer": 1, "no_choices": 1}
     assert "calibration" not in evaluate(engine, looks, samples, Evaluate(), seed=0, unheard=False).to_dict()
+
+
+def test_the_calibration_error_can_be_computed_from_the_rows_that_were_written(looks: Listener, tmp_path: Path) -> None:
+    samples = [film(number) for number in range(12)]
+    engine = ScriptedEngine(
+        looks,
+        lambda sample, _: (
+            "no idea" if sample.id == "film-3" else f"<think>x</think><answer>{SIDES[int(sample.id[5:]) % 2]}</answer>"
+        ),
+    )
+    found = evaluate(engine, looks, samples, Evaluate(batch=6, calibration=True), seed=0, unheard=False)
+    told = found.to_dict()["calibration"]
+    Metric().write(tmp_path / "samples.jsonl", found.outcomes)
+    rows = Metric().read(tmp_path / "samples.jsonl")
+    assert rows == found.outcomes
+    sure = [(row.confidence, row.correct) for row in rows if row.confidence is not None]
+    assert len(sure) == told["n"] == 11
+    gap = 0.0
+    for place in range(BINS):
+        inside = [pair for pair in sure if min(int(pair[0] * BINS), BINS - 1) == place]
+        gap += abs(sum(confidence for confidence, _ in inside) - sum(right for _, right in inside))
+    assert gap / len(sure) == pytest.approx(told["ece"])
+    unasked = evaluate(engine, looks, samples, Evaluate(), seed=0, unheard=False)
+    Metric().write(tmp_path / "unasked.jsonl", unasked.outcomes)
+    assert "confidence" not in (tmp_path / "unasked.jsonl").read_text()
+
+
+def test_a_confidence_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    for wrong in ("1.2", "-0.1", "true", '"high"'):
+        row = {"id": "a", "input": "", "target": "", "resps": [""], "correct": True, "group": "a", "tags": {}}
+        row |= {"parsed": {"answer": "yes"}}
+        path.write_text(json.dumps(row)[:-1] + f', "confidence": {wrong}}}\n')
+        with pytest.raises(DataError, match=r"samples\.jsonl:1: `confidence` is .*from 0 to 1"):
+            read_outcomes(path)
 
 
 def test_the_error_is_the_weighted_distance_of_bins_from_the_diagonal() -> None:

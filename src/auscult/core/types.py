@@ -230,3 +230,5 @@ class Outcome:
     """Cluster for standard errors."""
     tags: Mapping[str, str]
     """Labels to break results down by."""
+    confidence: float | None = None
+    """Probability of its answer among the options, 0 to 1; None where that was not measured or cannot be."""

@@ -69,7 +69,10 @@ def evaluate(
         with listener.arithmetic(precision):
             sure += sureness(listener, samples[part], found.outcomes[part])
         tell("calibration", len(sure), len(samples))
-    return replace(found, sure=tuple(sure))
+    rows = zip(found.outcomes, sure, strict=True)
+    return replace(
+        found, sure=tuple(sure), outcomes=tuple(replace(row, confidence=one.confidence) for row, one in rows)
+    )
 
 
 def answer(

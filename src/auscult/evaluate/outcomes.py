@@ -1,8 +1,9 @@
 """Outcomes on disk, and the accuracy they come to.
 
-A row of a samples file says by which rule it was called right or wrong (`scorer`), and where somebody's file of ids
-chose the questions, which file that was (`only`, its hash): two runs of other rules, or of which one was asked what the
-other got wrong, differ by more than the models.
+A row of a samples file says how sure the model was of its answer, where that was measured (`confidence`: what the
+calibration error is computed from), by which rule it was called right or wrong (`scorer`), and where somebody's file of
+ids chose the questions, which file that was (`only`, its hash): two runs of other rules, or of which one was asked what
+the other got wrong, differ by more than the models.
 """
 
 from __future__ import annotations
@@ -197,7 +198,14 @@ def _outcome(row: dict[str, Any], where: str) -> Outcome:
         correct=row["correct"],
         group=text("group"),
         tags=reading.tags(row.get("tags"), where),
+        confidence=_confidence(row.get("confidence"), where),
     )
+
+
+def _confidence(value: Any, where: str) -> float | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
+        return value
+    raise DataError(f"{where}: `confidence` is {value!r}, no probability; write a number from 0 to 1, or leave it out")
 
 
 def _ungraded(row: Mapping[str, Any]) -> str:
@@ -235,4 +243,5 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "parsed": asdict(outcome.parsed),
         "group": outcome.group,
         "tags": dict(outcome.tags),
+        **({} if outcome.confidence is None else {"confidence": outcome.confidence}),
     }
