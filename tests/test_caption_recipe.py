@@ -11,6 +11,8 @@ import soundfile
 from auscult.cli import main
 from auscult.core.runs import read_jsonl
 from auscult.core.seeds import rng
+from auscult.data.frames import About, writing
+from auscult.models.mae import MaeConfig, MaskedAutoencoder
 from auscult.rewards.audit import HONEST
 
 SOUNDS = {
@@ -202,14 +204,33 @@ def test_a_killed_run_keeps_its_frequencies(finished, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["--grpo.rewards", "{cider: 1.0}"], "give it kwargs: {df: train}"),
-        (["--grpo.rewards", "{cider: {weight: 1.0, kwargs: {df: nowhere.json}}}"], "nowhere.json: no document freq"),
+        (["--grpo.rewards", "{{cider: 1.0}}"], "give it kwargs: {df: train}"),
+        (
+            ["--grpo.rewards", "{{cider: {{weight: 1.0, kwargs: {{df: nowhere.json}}}}}}"],
+            "nowhere.json: no document freq",
+        ),
         (["--evaluate.limit", "1"], "hold out two or more"),
         (["--train.check_limit", "1"], "hold out two or more"),
         (["--evaluate.metric", "caption"], "must be choice | captions"),
+        (["--model.encoder", "{frames}"], "hears feature frames of 16 values, and the sample has a recording; give"),
+        (
+            ["--model.encoder", "{frames}"],
+            "pretrain an encoder on recordings (auscult pretrain) and name it with --mod",
+        ),
+        (["--model.encoder", "{frames}", "--model.features", "80"], "model.features is 80, but the pretrained encoder"),
+        (["--pretrain.data", "[{set}]"], "hears feature frames of 32 values, and the sample has a recording; give"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(folder, tmp_path, capsys, change, said):
+    shape = {"width": 32, "layers": 1, "heads": 2, "decoder_width": 32, "decoder_layers": 1, "decoder_heads": 2}
+    config = MaeConfig(source="frames", features=16, patch_rows=1, patch_features=16, rate=1.0, **shape)
+    MaskedAutoencoder(config).save_pretrained(tmp_path / "frames")
+    with writing(tmp_path / "set", About(32, 1.0, "float32")) as writer:
+        writer.add("clip", np.zeros((10, 32), np.float32))
+    change = [word.format(frames=tmp_path / "frames", set=tmp_path / "set") for word in change]
+    if "--pretrain.data" in change:
+        change += [f"--pretrain.shape.{name}={shape[name]}" for name in ("width", "layers")]
+        change += ["--pretrain.shape.patch_features=32"]
     assert main(["run", str(folder / "mine.yaml"), "--out", str(tmp_path / "run"), *change]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from transformers import T5Config
 
 from auscult import pipeline
 from auscult.cli import main
@@ -144,8 +145,10 @@ def test_the_recipe_itself_runs_on_a_base_of_its_kind(whole: Path, folder: Path,
 
 
 def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
-    with pytest.raises(ConfigError, match=r"stage grpo needs .*encoder, which is not there; run stage pretrain first"):
-        run(folder, "early", "grpo")
+    for stage in ("sft", "grpo", "evaluate"):
+        said = rf"stage {stage} needs .*encoder, which is not there; run stage pretrain first"
+        with pytest.raises(ConfigError, match=said):
+            run(folder, "early", stage)
     assert not (folder / "early").exists()
     with pytest.raises(
         ConfigError, match=r"no stage 'sfd', did you mean 'sft'\?; it has prepare, pretrain, sft, grpo, eval"
@@ -160,11 +163,19 @@ def test_a_stage_needs_those_before_it(whole: Path, folder: Path):
         ("--pretrain.window 9 --pretrain.shape.patch_rows 2", "set a multiple of patch_rows, 2"),
         ("--model.base {nowhere}", "nowhere is not there"),
         ("--pretrain null --model.encoder {nowhere}", "nowhere is no pretrained encoder"),
+        ("--model.base {whole}/pretrain/encoder", "'auscult_mae', which has no causal language model; say"),
+        ("--model.base {t5}", "'t5', which has no causal language model; say where one is with --model.base"),
+        ("--model.features 64", "model.features is 64, but the pretrained encoder has 128; leave it out"),
+        ("--model.source mel", "model.source is mel, but the pretrained encoder has frames"),
+        ("--pretrain null --model.source mel", "this model hears mel of 128 values, the sample has frames of 128"),
+        ("--pretrain null --model.features 64", "this model hears frames of 64 values, the sample has frames of 128"),
     ],
 )
 def test_what_cannot_be_pretrained_or_grafted_leaves_no_folder(whole: Path, folder: Path, capsys, more, said):
     """Which would refuse the corrected command."""
-    name, *settings = [*words(folder), *more.format(nowhere=folder / "nowhere").split()]
+    T5Config().save_pretrained(folder / "t5")
+    places = {"nowhere": folder / "nowhere", "whole": whole, "t5": folder / "t5"}
+    name, *settings = [*words(folder), *more.format(**places).split()]
     given = dict(zip(settings[::2], settings[1::2], strict=True))
     given = {key: value for key, value in given.items() if "--pretrain" not in given or "--pretrain." not in key}
     assert main(["run", name, *itertools.chain.from_iterable(given.items()), "--out", str(folder / "wrong")]) == 2

@@ -44,6 +44,7 @@ from auscult.data.waiting import Tell
 from auscult.data.windows import usable
 from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
 from auscult.media.audio import decode, silent
+from auscult.models.graft_listener import Ears
 from auscult.models.mae import MaskedAutoencoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 from auscult.recipe import Pretraining
@@ -169,6 +170,13 @@ def _hears(recipe: Pretraining, frames: bool) -> tuple[int, float]:
         return recipe.mels, FRAMES_PER_SECOND
     about = FrameSet.open(recipe.data[0]).about
     return about.features, about.rate
+
+
+def ears(recipe: Pretraining) -> Ears:
+    """What the encoder hears that is pretrained so. Raises DataError for a frame set that is none."""
+    frames = len(recipe.data) == 1 and (Path(recipe.data[0]) / "about.json").is_file()
+    features, rate = _hears(recipe, frames)
+    return Ears("frames" if frames else "mel", features, rate, recipe.shape.width, recipe.shape.layers)
 
 
 def _meanwhile(

@@ -53,10 +53,11 @@ from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import beneath, copy_checkpoint, merge, said_by
-from auscult.models.base import config_of
+from auscult.models.base import causal_config
 from auscult.models.family import check_model
 from auscult.models.fetching import check_reachable
-from auscult.models.graft_listener import encoder_at
+from auscult.models.graft_listener import Ears, encoder_at
+from auscult.models.graft_shape import Shape
 from auscult.models.listener import Listener
 from auscult.recipe import Encoder, Pretraining, Recipe
 from auscult.report.page import write_page
@@ -137,6 +138,7 @@ def run(
             frequencies.check(algorithm.request.rewards, work.train)
     _measurable(recipe, work.held)
     _makeable(recipe, out, stage)
+    _hearable(recipe, work, out)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
             if not opened.finished:
@@ -440,9 +442,25 @@ def _makeable(recipe: Recipe, out: Path, stage: str | None) -> None:
     if (path := recipe.model.path) is not None:
         check_reachable(beneath(path), said_by(path))
         return
-    for name, look in (("base", partial(config_of, asked="model.base")), ("encoder", encoder_at)):
+    for name, look in (("base", partial(causal_config, asked="model.base")), ("encoder", encoder_at)):
         if (named := getattr(recipe.model, name, None)) is not None:
             look(named)
+
+
+def _hearable(recipe: Recipe, work: _Work, out: Path) -> None:
+    """Refuses settings that a pretrained encoder would not follow, and samples that a new graft would not hear."""
+    model = recipe.model
+    if not isinstance(model, Shape) or model.path is not None or (out / "model").exists():
+        return
+    if recipe.pretrain is None and model.encoder is None:
+        ears = Ears.of_random(model)
+    else:
+        made = None if recipe.pretrain is None else encoders.ears(_alone(recipe.pretrain, recipe))
+        ears = made or Ears.of_encoder(encoder_at(str(model.encoder)))
+        ears.refuse_otherwise(model)
+    first = [] if work.train.size == 0 else [work.train[0]]
+    for media in (media for sample in (*first, *work.held) for media in sample.media):
+        ears.refuse_unheard(media)
 
 
 def _check(recipe: Recipe, held: Sequence[Sample], listener: Listener) -> float:

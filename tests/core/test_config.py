@@ -283,6 +283,11 @@ def test_a_mistyped_key_names_its_file_and_the_nearest():
         ({"name": "x"}, ["--seed"], ["--seed has no value"]),
         ({"name": "x"}, ["--seed", "--name", "y"], ["--seed has no value"]),
         ({"name": "x"}, ["--seed", "1", "--seed=2"], ["--seed is given twice"]),
+        (
+            {"name": "x"},
+            ["--train.steps", "2", "--train", "null"],
+            ["--train null leaves that section out, and --train.steps sets something in it; keep one of the two"],
+        ),
     ],
 )
 def test_a_mistake_is_answered_with_its_key_and_what_would_do(

@@ -287,7 +287,7 @@ def test_an_encoder_or_base_that_is_none_is_named(made, tmp_path):
     with pytest.raises(ConfigError, match=r"model\.base: the language model .*nowhere is not there"):
         options(made, "nowhere").build(TEXTS, [], WORDING, 0)
     MaeConfig().save_pretrained(tmp_path / "encoder")
-    with pytest.raises(ConfigError, match=r"encoder cannot be opened \(Unrecognized .*say where a causal one is"):
+    with pytest.raises(ConfigError, match=r"encoder holds a model of type 'auscult_mae', which has no causal lang"):
         language_model(str(tmp_path / "encoder"), "model.base")
 
 

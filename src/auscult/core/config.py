@@ -186,7 +186,13 @@ def _laid_over(values: Values, overrides: Mapping[str, str], where: str) -> dict
         for depth, name in enumerate(sections, start=1):
             section = ".".join(sections[:depth])
             below = inner.get(name)
-            below = parse_yaml(below.text, f"{SHELL}: --{section}") if isinstance(below, _Typed) else below
+            if isinstance(below, _Typed):
+                typed, below = below.text, parse_yaml(below.text, f"{SHELL}: --{section}")
+                if below is None:
+                    raise ConfigError(
+                        f"{SHELL}: --{section} {typed} leaves that section out, and --{key} sets something in it; keep "
+                        "one of the two"
+                    )
             if below is not None and not isinstance(below, dict):
                 raise ConfigError(f"{SHELL}: --{key} cannot be set, for `{section}` is a value; set --{section}")
             inner[name] = inner = cast("dict[str, Any]", {} if below is None else below)

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from auscult.core.errors import ConfigError
 from auscult.models.fetching import fetching
@@ -52,10 +53,22 @@ def config_of(base: str, asked: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(base)
 
 
+def causal_config(base: str, asked: str) -> PreTrainedConfig:
+    """`config_of` a model that is, or has, a causal language model, as its config says: its weights are not looked at.
+    Raises ConfigError for any other."""
+    config = config_of(base, asked)
+    if type(config.get_text_config()) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ConfigError(
+            f"{asked}: {base} holds a model of type {config.model_type!r}, which has no causal language model; say "
+            "where one is with --model.base (an encoder goes with --model.encoder)"
+        )
+    return config
+
+
 def language_model(base: str, asked: str, **how: Any) -> PreTrainedModel:
     """The causal language model in, or of, the folder or hub id `base`; `how` goes to `from_pretrained`, `asked` says
     what wants it. Raises ConfigError when it is not there or has no language model."""
-    config = config_of(base, asked)
+    config = causal_config(base, asked)
     whole = config.get_text_config() is config
     cls = None if whole else getattr(transformers, (config.architectures or [""])[0], None)
     with _named(base, asked):
