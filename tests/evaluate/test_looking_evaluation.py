@@ -81,6 +81,7 @@ def test_what_the_text_alone_tells_stands_beside_what_the_film_tells(looks: List
     assert (found["accuracy"], found["clusters"], found["media"]["clips"]) == (1.0, 6, 18)
     assert found["baselines"]["text_only"]["accuracy"] == pytest.approx(1 / 3)
     assert found["baselines"]["shuffled"]["accuracy"] < 0.7
+    assert found["baselines"]["text_only"]["unparsed"] == {}
     assert "silence" not in found["baselines"]
     assert {tag: list(rows) for tag, rows in found["by"].items()} == {
         "task": ["side"],
@@ -90,6 +91,15 @@ def test_what_the_text_alone_tells_stands_beside_what_the_film_tells(looks: List
     lateral = found["by"]["view"]["PA, LATERAL"]
     assert (lateral["n"], lateral["baselines"]["text_only"]["correct"]) == (6, 2)
     assert lateral["baselines"]["majority"] == pytest.approx(1 / 3)
+
+
+def test_why_replies_to_a_baseline_have_no_answer_is_counted(looks: Listener) -> None:
+    samples = [film(number) for number in range(6)]
+    engine = says(looks, lambda sample: "left" if sample.media else "nothing to see")
+    found = evaluate(engine, looks, samples, Evaluate(), seed=0).to_dict()
+    assert found["unparsed"] == found["baselines"]["shuffled"]["unparsed"] == {}
+    assert found["baselines"]["text_only"]["unparsed"] == {"not_a_choice": 6}
+    assert found["by"]["task"]["side"]["baselines"]["text_only"]["unparsed"] == {"not_a_choice": 6}
 
 
 def test_confidence_is_what_a_plain_pass_over_each_option_says(looks: Listener) -> None:

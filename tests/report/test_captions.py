@@ -154,3 +154,11 @@ def test_the_drawing_fits_its_card(described: Path, browser: Browser) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     finally:
         page.close()
+
+
+def test_a_baseline_whose_captions_cannot_be_read_is_said_to_prove_nothing(described: Path, edit: Edit) -> None:
+    assert "proves nothing" not in printed(described)
+    edit(described / "results_grpo.json", lambda row: row["baselines"]["silence"].update(unparsed={"no_answer": 290}))
+    told = "After GRPO, silence: 290 of 300 replies had no readable answer (290 x no_answer) and count as wrong;"
+    assert told in " ".join(printed(described).split())
+    assert told in write_page(described).read_text(encoding="utf-8")

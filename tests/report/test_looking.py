@@ -71,6 +71,31 @@ def test_text_alone_takes_the_place_of_silence(looked: Path, run: Path) -> None:
     assert "After GRPO: Expected calibration error 61.7%: 6 answers in 10 bins." in told
 
 
+def test_a_baseline_whose_replies_cannot_be_read_is_said_to_prove_nothing(looked: Path, edit: Edit) -> None:
+    """As the text alone has it of a model that was never asked without a film: 0 %, and all of it unread."""
+    own = {"no_answer": 4}
+
+    def said(unread: dict[str, int]) -> tuple[str, str]:
+        edit(looked / "results_grpo.json", lambda row: row.update(unparsed=own))
+        edit(looked / "results_grpo.json", lambda row: row["baselines"]["text_only"].update(unparsed=unread))
+        console = Console(record=True, width=1000)
+        print_table(looked, console)
+        return console.export_text(), write_page(looked).read_text(encoding="utf-8")
+
+    n = 240
+    sentence = (
+        f"After GRPO, text only: {n} of {n} replies had no readable answer ({n - 1} x not_a_choice, 1 x empty) and "
+        "count as wrong; what is gained over such a baseline proves nothing."
+    )
+    for told in said({"not_a_choice": n - 1, "empty": 1}):
+        assert told.count(sentence) == 1
+        assert told.count("proves nothing") == 1, "the baselines that can be read are let be"
+    for told in said({"not_a_choice": n // 10 + 4}):
+        assert "proves nothing" not in told, "a tenth beyond the model's own"
+    for told in said({"not_a_choice": n // 10 + 5}):
+        assert "proves nothing" in told
+
+
 def test_the_reliability_picture_has_a_dot_for_each_bin(looked: Path) -> None:
     page = write_page(looked).read_text(encoding="utf-8")
     picture = page[page.index("How sure it is") :]

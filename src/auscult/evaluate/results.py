@@ -53,7 +53,7 @@ class Evaluation:
             **proportion(self.outcomes),
             "clustered_se": error if error > 1e-9 else None,  # NaN for one group; 0 where all groups are alike
             "clusters": len(set(groups)),
-            "unparsed": dict(Counter(o.parsed.problem for o in self.outcomes if o.parsed.problem)),
+            "unparsed": _unparsed(self.outcomes),
             "by": {tag: found for tag in TAGS if (found := self._by(tag)) or tag == "task"},
             "baselines": self._baselines(range(len(self.outcomes))),
             "media": dict(self.media),
@@ -78,7 +78,13 @@ class Evaluation:
     def _baselines(self, places: Sequence[int]) -> dict[str, Any]:
         """What else the rows at these places would be answered by; without a model, by the kind of question (task)."""
         tasks = [self.outcomes[place].tags.get("task", "") for place in places]
-        asked = {
-            name: proportion([rows[place] for place in places], self.outcomes) for name, rows in self.unheard.items()
-        }
+        asked: dict[str, Any] = {}
+        for name, every in self.unheard.items():
+            rows = [every[place] for place in places]
+            asked[name] = {**proportion(rows, self.outcomes), "unparsed": _unparsed(rows)}
         return {**asdict(overall(self.guesses, tasks)), **asked}
+
+
+def _unparsed(rows: Sequence[Outcome]) -> dict[str, int]:
+    """Rows without an answer, by reason."""
+    return dict(Counter(row.parsed.problem for row in rows if row.parsed.problem))

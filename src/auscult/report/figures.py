@@ -34,6 +34,8 @@ class Share:
     """Rows that were right."""
     baselines: Mapping[str, Share] = field(default_factory=dict["str", "Share"])
     """What else was measured on the same questions, by name; names of `BASELINES` first."""
+    unparsed: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Rows without an answer, by reason; empty where no model was asked."""
 
 
 NOT_MEASURED = Share(None)
@@ -105,6 +107,8 @@ class Scores:
     """Scores by name, all of `METRICS`; None where one was not measured."""
     intervals: Mapping[str, tuple[float, float] | None]
     """95 % intervals of those that are means over clips."""
+    unparsed: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Replies without a caption, by reason."""
 
     @property
     def headline(self) -> float | None:

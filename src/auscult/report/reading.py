@@ -100,7 +100,7 @@ def _result(row: Record) -> Result:
         total=_share(row),
         clustered_se=row.number_or_none("clustered_se"),
         clusters=row.count("clusters") if "clusters" in row.values else None,
-        unparsed={reason: row.record("unparsed").count(reason) for reason in row.record("unparsed").values},
+        unparsed=_unparsed(row),
         by={
             tag: {value: _share(shares.record(value)) for value in shares.values}
             for tag, shares in row.record("by").children()
@@ -135,7 +135,7 @@ def _described(row: Record) -> Described:
         scores=_scores(row),
         clustered_se=row.number_or_none("clustered_se"),
         clusters=row.count("clusters"),
-        unparsed={reason: row.record("unparsed").count(reason) for reason in row.record("unparsed").values},
+        unparsed=_unparsed(row),
         baselines={name: _scores(scores) for name, scores in baselines.items()},
         constant=baselines["constant"].text("caption") if "constant" in baselines else "",
         media={what: row.record("media").count(what) for what in row.record("media").values},
@@ -157,7 +157,13 @@ def _scores(row: Record) -> Scores:
             for name in METRICS
             if name in intervals.values
         },
+        _unparsed(row),
     )
+
+
+def _unparsed(row: Record) -> dict[str, int]:
+    """Rows without an answer, by reason; none where a file says nothing of them."""
+    return {reason: row.record("unparsed").count(reason) for reason in row.record("unparsed").values}
 
 
 def _rivals(row: Record) -> Rivals:
@@ -191,7 +197,7 @@ def _share(row: Record) -> Share:
     if correct is not None and n and abs(correct / n - accuracy) > ROUNDING:
         raise row.wrong("accuracy", f"is {accuracy}, but correct / n is {correct} / {n}")
     interval = row.pair("interval", lowest=0.0, highest=1.0) if row.values.get("interval") is not None else None
-    return Share(accuracy, interval, n, correct, beside)
+    return Share(accuracy, interval, n, correct, beside, _unparsed(row))
 
 
 def _comparison(row: Record) -> Comparison:

@@ -24,6 +24,7 @@ from auscult.report.words import (
     SCORES,
     between,
     claim,
+    doubts,
     evidence,
     gain,
     headline,
@@ -61,6 +62,7 @@ def table(run: Path) -> RenderableType:
     parts += [Text(f"{claim(pair)}: {gain(pair.difference)} CIDEr-D. {rivalry(pair)}") for pair in found.rivals]
     if not found.comparisons and not found.rivals and len(found.evaluated) != 1:
         parts.append(Text("A paired comparison: not measured."))
+    parts += [Text(said, style="bold") for said in doubts(found.evaluated)]
     if said := unreadable(found.evaluated):
         parts.append(Text(said, style="bold"))
     return Group(*parts)

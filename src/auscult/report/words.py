@@ -32,6 +32,9 @@ UNHEARD = {
     "chunked_clips": "{were} longer than the model hears at once and heard in pieces",
 }
 """What happened to clips that a reader should know of."""
+UNREAD = 0.1
+"""Share of its replies that a baseline may lose beyond the model's own before it is said to prove nothing: in that
+share a guesser would be right by chance, so that a tenth is worth 2 to 5 points."""
 NO_DIFFERENCE = "The interval includes 0: no difference is shown."
 
 
@@ -155,6 +158,26 @@ def unreadable(results: Sequence[Result | Described]) -> str:
         return ""
     reasons = ", ".join(f"{count:,} x {reason}" for reason, count in last.unparsed.items() if count)
     return f"No reply had a readable answer: {reasons}; look at samples_{last.label}.jsonl."
+
+
+def doubts(results: Sequence[Result | Described]) -> tuple[str, ...]:
+    """A sentence for each baseline of which far fewer replies can be read than of the model itself: those count as
+    wrong, so that the model is above it whatever it hears or sees."""
+    found: list[str] = []
+    for result in results:
+        rows = rows_of(result)
+        names = BASELINES if isinstance(result, Result) else RIVALS
+        beside = result.total.baselines if isinstance(result, Result) else result.baselines
+        for name, baseline in beside.items():
+            lost = sum(baseline.unparsed.values())
+            if rows and lost - sum(result.unparsed.values()) > UNREAD * rows:
+                reasons = ", ".join(f"{count:,} x {reason}" for reason, count in baseline.unparsed.items() if count)
+                found.append(
+                    f"{title_of(result.label)}, {names.get(name, name).lower()}: {lost:,} of {rows:,} replies had no "
+                    f"readable answer ({reasons}) and count as wrong; what is gained over such a baseline proves "
+                    "nothing."
+                )
+    return tuple(found)
 
 
 def rows_of(result: Result | Described) -> int | None:
