@@ -233,6 +233,16 @@ def test_check_lists_every_row_and_recording_that_cannot_be_used(tmp_path: Path)
     assert found.samples[0].answers == ("A key turns, and a car starts", 'A man says "so", keys jangle')
 
 
+def test_check_counts_captions_that_a_clip_has_twice(tmp_path: Path):
+    record(tmp_path / "a.wav")
+    rows = [["a.wav", "a dog"], ["a.wav", "a bark"], ["a.wav", "a dog"]]
+    found = check(Path(write(tmp_path / "all.csv", ["file", "caption"], rows)))
+    said = "captions that a clip has more than once, each time an answer: 1, a.wav: a dog"
+    assert said in found.notes
+    assert said in found.lines()
+    assert check(Path(write(tmp_path / "once.csv", ["file", "caption"], rows[:2]))).notes == ()
+
+
 def test_check_says_what_was_left_out_of_a_split(tmp_path: Path):
     root = write(tmp_path / "train.csv", HEAD, ROWS)
     held = write(tmp_path / "val.csv", HEAD, [[n, f"held{n}", 1, "A bell"] for n in range(9)])

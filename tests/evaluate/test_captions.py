@@ -93,6 +93,18 @@ def test_what_is_read_from_no_column_is_named(tmp_path: Path, capsys: pytest.Cap
     assert "Not read: `prediction` (2 rows), `caption_two` (2 rows), `caption` (2 rows)." in capsys.readouterr().out
 
 
+def test_a_clip_that_comes_again_is_told_and_counts_again(tmp_path, capsys):
+    head, rows = "file_name,caption_predicted,caption_1\n", ["a.wav,a dog,a dog\n", "b.wav,rain,wind\n"]
+    file, again = tmp_path / "once.csv", tmp_path / "again.csv"
+    file.write_text(head + "".join(rows))
+    again.write_text(head + "".join(rows) + rows[0])
+    assert main(["score", "captions", str(again)]) == 0
+    assert "`file_name` names 2 clips in 3 rows, a.wav more than once: each row counts." in capsys.readouterr().out
+    assert score(read_captions(again)).to_dict()["repeated"] == {"file_name": 2}
+    assert score(read_captions(file)).to_dict()["repeated"] == {}
+    assert len(score(read_captions(again)).each) == 3
+
+
 def test_an_empty_prediction_counts_as_zero_and_is_counted(tmp_path: Path) -> None:
     rows = [Captioned(str(n), text, ("a dog barks", "rain falls")) for n, text in enumerate(["a dog barks", " "])]
     rows.append(Captioned("2", "an engine idles", ("an engine idles",)))

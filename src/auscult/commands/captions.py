@@ -205,3 +205,6 @@ def _show(scored: Scored) -> None:
         console.print(_blank(scored.blank))
     if scored.unread:
         console.print(Text(_unread(scored.unread)), soft_wrap=True)
+    for name, (clips, first) in scored.repeated.items():
+        among = f"{several(clips, 'clip')} in {len(scored.rows):,} rows, {first} more than once"
+        console.print(Text(f"`{name}` names {among}: each row counts."), soft_wrap=True)

@@ -280,7 +280,7 @@ def _rows(
         shown = f"a prompt shows of a report: {studies.listed(films.report)} (--data.report {films.report})"
         return "studies", found, (shown,) if reported else ()
     if path.suffix.lower() == ".csv" and path.is_file():
-        return "captions", list(_caption_rows(path, audio_root or path.parent)), ()
+        return "captions", *_caption_rows(path, audio_root or path.parent)
     if _text(path).lstrip().startswith("["):
         return "mcq", list(_mcq_rows(path, audio_root)), ()
     found = list(_native_rows(path))
@@ -351,16 +351,23 @@ def _study_rows(path: Path, films: studies.Source, folder: Path) -> Iterator[_Ro
         yield _Row(str(path), name, where, sample, error, reason, put)
 
 
-def _caption_rows(path: Path, folder: Path) -> Iterator[_Row]:
-    """One row for each clip, and one for each row that is none; a recording that is not there has its likely name."""
+def _caption_rows(path: Path, folder: Path) -> tuple[list[_Row], tuple[str, ...]]:
+    """One row for each clip, and one for each row that is none; a recording that is not there has its likely name. And
+    what is said of captions that a clip has twice."""
     clips, bad, _ = captions.parse(path)
     heard = captions.recordings(clips, folder)
+    found: list[_Row] = []
     for clip in clips:
         likely = folder / (clip.name if clip.start is None else f"{clip.id}.wav")
         sample = captions.sample_of(clip, Audio(str(heard.get(clip.id, likely))), captions.QUESTION)
-        yield _Row(str(path), clip.where.rpartition(":")[2], clip.where, sample)
+        found.append(_Row(str(path), clip.where.rpartition(":")[2], clip.where, sample))
     for where, error in bad.items():
-        yield _Row(str(path), where.rpartition(":")[2], where, error=str(error))
+        found.append(_Row(str(path), where.rpartition(":")[2], where, error=str(error)))
+    twice = [(clip, text) for clip in clips for text, count in Counter(clip.captions).items() if count > 1]
+    if not twice:
+        return found, ()
+    clip, text = twice[0]
+    return found, (f"captions that a clip has more than once, each time an answer: {len(twice)}, {clip.id}: {text}",)
 
 
 def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:

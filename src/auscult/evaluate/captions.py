@@ -66,6 +66,8 @@ class Captioned:
     """Columns or keys of the row that nothing was read from."""
     blank: int = 0
     """Its cells for references that are empty, which are none."""
+    clip: tuple[tuple[str, str], ...] = ()
+    """What names its clip, columns or keys with their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,17 @@ class Scored:
         """Cells for references that are empty, which are none."""
         return sum(row.blank for row in self.rows)
 
+    @property
+    def repeated(self) -> dict[str, tuple[int, str]]:
+        """Columns or keys that name clips of which some have several rows: how many clips they name, and the first that
+        comes again. Each row counts all the same."""
+        named: dict[str, Counter[str]] = {}
+        for row in self.rows:
+            for name, clip in row.clip:
+                named.setdefault(name, Counter())[clip] += 1
+        again = {name: [clip for clip, count in clips.items() if count > 1] for name, clips in named.items()}
+        return {name: (len(named[name]), clips[0]) for name, clips in again.items() if clips}
+
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
         counts = [len(row.references) for row in self.rows]
@@ -123,6 +136,7 @@ class Scored:
             "references": [min(counts), max(counts)],
             "unread": self.unread,
             "blank_references": self.blank,
+            "repeated": {name: clips for name, (clips, _) in self.repeated.items()},
             **self.corpus,
             "tokens": TOKENIZER,
             "variants": dict(self.variants),
@@ -227,7 +241,8 @@ def read_captions(path: Path, media: Path | None = None) -> tuple[Captioned, ...
         audio = rows.audio(row["audio"], where, media or path.parent) if row.get("audio") else None
         key, references = _references(row, where)
         unread = tuple(name for name in row if name not in ("id", "prediction", "audio", key))
-        found.append(Captioned(name, prediction, references, audio, unread, blank))
+        clip = tuple((name, str(row[name])) for name in CLIPS if row.get(name))
+        found.append(Captioned(name, prediction, references, audio, unread, blank, clip))
     if not found:
         raise DataError(f"{path}: no rows; write one caption a row")
     return tuple(found)
