@@ -12,7 +12,7 @@ import soundfile
 
 from auscult.cli import main
 from auscult.core.errors import MediaError
-from auscult.data import waiting
+from auscult.data import headers, waiting
 from auscult.data.source import Source
 from auscult.data.sources import digits, jsonl, mcq, sounds
 from auscult.data.waiting import telling
@@ -76,6 +76,25 @@ def test_sections_must_fit_their_recordings(folder: Path) -> None:
     assert "bad_section 1" in refusal(jsonl_source(folder, {"audio": "good0.wav", "start": 1e308}))
 
 
+def test_a_picture_that_is_torn_further_in_is_found_where_they_are_few(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encode_png(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    for number in range(3):
+        (folder / f"cut{number}.png").write_bytes(whole[: len(whole) // 2])
+    source = jsonl_source(folder, "good0.wav", "good.png", *(f"cut{number}.png" for number in range(3)))
+    said = refusal(source)
+    assert "3 of 5 recordings and images cannot be used (torn 3), first: " in said
+    assert "data file.jsonl:3: `image`: " in said
+    assert said.endswith("data file.jsonl' --decode")
+    monkeypatch.setattr(headers, "WHOLE", 3)
+    assert source.split("train", 0).size == 5
+    for number in range(3):
+        (folder / f"cut{number}.png").write_bytes(whole)
+    monkeypatch.undo()
+    assert source.split("train", 0).size == 5, "what was mended is looked at again"
+
+
 def test_each_split_looks_at_its_own_files(folder: Path) -> None:
     source = jsonl_source(folder, "torn.wav")
     assert source.split("heldout", 0).size == 1
@@ -103,7 +122,7 @@ def test_who_waits_for_a_large_set_is_told_and_nobody_else(folder: Path, monkeyp
         monkeypatch.setattr(waiting, "PATIENCE", 0.0)
         source.split("train", 0)
     source.split("train", 0)
-    assert said == [("opening files", done, 3) for done in (1, 2, 3)]
+    assert said == [*(("opening files", done, 3) for done in (1, 2, 3)), ("decoding pictures", 1, 1)]
 
 
 def test_a_long_check_tells_how_far_it_is(

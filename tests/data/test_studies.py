@@ -20,6 +20,7 @@ from auscult.core.errors import DataError, MediaError
 from auscult.core.types import Image, Sample
 from auscult.data import index
 from auscult.data.check import check
+from auscult.data.sources import studies
 from auscult.data.sources.studies import SHOWN, Policy, Source
 from auscult.media.image import decode, encode_png
 
@@ -298,7 +299,7 @@ def test_a_row_that_cannot_be_used_is_named_and_counted(
     assert re.search(said, problem.message), "the check says it of a film as a run does"
 
 
-def test_missing_and_torn_images_are_named_and_counted(folder: Path) -> None:
+def test_missing_and_torn_images_are_named_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = written(folder / "rows.json", rows())
     (folder / "side.png").unlink()
     whole = (folder / "3.png").read_bytes()
@@ -307,9 +308,13 @@ def test_missing_and_torn_images_are_named_and_counted(folder: Path) -> None:
     source = Source(root=root, heldout_share=0.2)
     with pytest.raises(MediaError, match=r"rows have images that cannot be used \(.*(side|3)\.png") as caught:
         both(source)
-    assert f"auscult data check {root}" in str(caught.value)
-    source = Source(root=root, heldout_share=0.2, max_unusable=0.3)
-    assert len(both(source)) == 9, "half a PNG has a whole header"
+    assert f"auscult data check {root} --decode" in str(caught.value)
+    assert re.search(r"rows\.json\['(two|q3)'\] \(id '(two|q3)'\): image ", str(caught.value))
+    source = Source(root=root, heldout_share=0.2, max_unusable=0.6)
+    assert len(both(source)) == 8, "half a PNG has a whole header, and so few are decoded to their end"
+    assert "torn 1" in " ".join(source.notes("heldout", 0))
+    monkeypatch.setattr(studies, "WHOLE", 0)
+    assert len(both(source)) == 9, "of more the headers are read"
     assert "rows left out for their images" in " ".join(source.notes("train", 0) + source.notes("heldout", 0))
     blind = Source(root=root, heldout_share=0.2, look=False)
     missing = {}

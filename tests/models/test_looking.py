@@ -69,5 +69,5 @@ def test_the_memory_is_as_large_as_the_model_is_told(films: list[Image], tmp_pat
 def test_a_torn_film_that_was_to_be_decoded_ahead_is_told_where_it_is_asked_for(films: list[Image]) -> None:
     torn = Path(str(films[2].path))
     torn.write_bytes(torn.read_bytes()[:-2000])
-    with pytest.raises(MediaError, match=r"2\.png cannot be decoded"):
+    with pytest.raises(MediaError, match=r"^sample film: .*2\.png cannot be decoded.*check FILE --decode"):
         shows().prompts([asked(films[0]), asked(films[1], films[2])])

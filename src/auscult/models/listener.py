@@ -248,11 +248,16 @@ class Listener(ABC):
     # -- rendering -------------------------------------------------------------------------------------------------
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The sample as the model reads it. Raises RenderError where text and media would not match."""
+        """The sample as the model reads it. Raises MediaError, which names the sample, for a recording or picture that
+        cannot be used, RenderError where text and media would not match."""
         messages = self.messages(sample)
         text = self.render(messages)
         self._check_verbatim(sample, messages, text)
-        features = [self.features(media) for media in sample.media]
+        try:
+            features = [self.features(media) for media in sample.media]
+        except MediaError as error:
+            more = "; `auscult data check FILE --decode` lists all that are" if error.reason == "torn" else ""
+            raise MediaError(f"sample {sample.id}: {error}{more}", reason=error.reason) from error
         kinds = [kind_of(media) for media in sample.media]
         found = self._kinds(text)
         if found != kinds:

@@ -14,8 +14,9 @@ prompt shows: by default what was known before the film was read (indication and
 `report.Findings` and so on, for rewards; no prompt can name a tag that is called so. A row whose question says what the
 policy hides (a sentence of six words or more) cannot be used.
 
-Files are opened through an index (`data/index.py`), and no image with them: headers are looked at when a split is
-opened, and the look at a set that is kept is remembered when it found nothing wrong.
+Files are opened through an index (`data/index.py`), and no image with them: they are looked at when a split is opened,
+by their headers and where they are few (`headers.WHOLE`) to their end; the look at a set that is kept is remembered
+when it found nothing wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ from auscult.core.errors import DataError, MediaError
 from auscult.core.runs import write_json
 from auscult.core.types import Image, Sample, Turn
 from auscult.data import index, jsonl, rows, source
-from auscult.data.headers import unusable
+from auscult.data.headers import WHOLE, listing, torn, unusable
 from auscult.data.index import Facts, Index, Unusable, open_index, stamp_of
 from auscult.data.sources.mcq import strip_letters
 from auscult.data.splits import split_groups
@@ -189,7 +189,8 @@ class Source(source.Source):
     max_unusable: float = 0.0
     """Share of the rows that may be unusable, for themselves or for their images; these are left out and counted."""
     look: bool = True
-    """Whether the header of every image is looked at before training; a missing one is else found when it is asked."""
+    """Whether every image is looked at before training: its header, and of 2,000 at most all of it; a missing or torn
+    one is else found when it is asked."""
     index: str = ""
     """Folder of the indices of large files; empty puts FILE.index beside each."""
 
@@ -269,33 +270,39 @@ class Source(source.Source):
         return numbers
 
     def _looked(self, found: Index, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, int]]:
-        """The rows whose images can be used, as far as headers tell, and how many cannot by reason."""
+        """The rows whose images can be used, by their headers and where they are few to their end, and how many cannot
+        by reason."""
         folder = self._kept(found.path)
         about = _about(folder, found)
         chosen = hashlib.sha256(numbers.tobytes()).hexdigest()
-        told = {"about": about, "images": str(self.folder(found.path).absolute()), "rows": chosen}
+        whole = len(found.files(numbers)) <= WHOLE
+        told = {"about": about, "images": str(self.folder(found.path).absolute()), "rows": chosen, "whole": whole}
         remembered = folder / f"looked-{chosen[:16]}.json"
         if about and remembered.is_file() and json.loads(remembered.read_text(encoding="utf-8")) == told:
             return numbers, {}
         sound: list[int] = []
         reasons: Counter[str] = Counter()
         first: MediaError | None = None
+        said = ""
         for start in range(0, len(numbers), BLOCK):
             block = [(int(number), self.study(found, int(number))) for number in numbers[start : start + BLOCK]]
-            errors = unusable(image for _, study in block for image in study.images)
+            images = [image for _, study in block for image in study.images]
+            errors = unusable(images)
+            errors |= torn(image for image in images if image not in errors) if whole else {}
             for number, study in block:
                 wrong = next((errors[image] for image in study.images if image in errors), None)
                 if wrong is None:
                     sound.append(number)
                 else:
                     reasons[wrong.reason] += 1
-                    first = first or wrong
+                    if first is None:
+                        first, said = wrong, f"{found[number][0]} (id {study.id!r}): {wrong}"
         if first is not None and len(numbers) - len(sound) > self.max_unusable * len(numbers):
             counts = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
             raise MediaError(
                 f"{found.path}: {len(numbers) - len(sound):,} of {len(numbers):,} rows have images that cannot be used "
-                f"({counts}), first: {first}; name their folder (--data.images), or allow for a share of such rows "
-                f"(--data.max_unusable); all of them: {shlex.join(['auscult', 'data', 'check', str(found.path)])}",
+                f"({counts}), first: {said}; name their folder (--data.images), or allow for a share of such rows "
+                f"(--data.max_unusable); all of them: {listing(str(found.path), decode=whole)}",
                 reason=first.reason,
             )
         if about and first is None:
