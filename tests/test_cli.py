@@ -289,6 +289,14 @@ def test_data_check_shows_tokens_mask_and_placeholders(capsys):
     assert "-    <audio>  x 38" in out
 
 
+def test_data_check_takes_a_preset_of_the_recipe_that_it_checks(capsys):
+    assert main(["data", "check", "medgemma-cxr", "--preset", "films", "--data.heldout", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "auscult.data.sources.films: 8 rows (source), 8 without a problem" in out
+    assert main(["data", "check", "medgemma-cxr", "--preset", "flims"]) == 2
+    assert "there is no preset 'flims', did you mean 'films'?" in capsys.readouterr().err
+
+
 def test_data_check_has_nothing_to_show_where_no_row_is_sound(capsys, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "1", "audio": "no.wav", "question": "What?", "answer": "x"}\n')
     assert main(["data", "check", str(tmp_path / "a.jsonl"), "--show", "1"]) == 2
