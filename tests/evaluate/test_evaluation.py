@@ -187,6 +187,7 @@ def test_an_error_that_nothing_can_be_seen_of_is_none_and_not_zero(groups, right
     rows = [Outcome(str(n), "", "", "", Parsed("1"), right[n] == "1", groups[n], {}) for n in range(4)]
     found = Evaluation(tuple(rows), {}, {"": Guess(None, 0.5)}, {}).to_dict()
     assert (found["clustered_se"] is not None) is known
+    assert (found["cr2_se"] is not None) is known
     assert found["clusters"] == len(set(groups))
 
 

@@ -71,7 +71,7 @@ def result(label: str, order: int, right: dict[str, int], unparsed: dict[str, in
     correct, n = sum(right.values()), 80 * len(right)
     return {
         "label": label, "order": order, "form": "think_answer", "scorer": "exact_choice", **share(correct, n),
-        "clustered_se": 0.031, "clusters": 120, "unparsed": unparsed,
+        "clustered_se": 0.031, "cr2_se": 0.034, "clusters": 120, "unparsed": unparsed,
         "by": {"task": {task: {**share(count, 80), "baselines": {"chance": 0.2, "majority": GUESSED[task]}}
                         for task, count in right.items()}},
         "baselines": {"chance": 0.2, "majority": 0.2125, "shuffled": share(50 + order, n), "silence": share(46, n)},

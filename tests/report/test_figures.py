@@ -161,8 +161,9 @@ def evaluated(label: str = "model", accuracy: float = 0.5, se: float | None = 0.
 
 
 def test_a_clustered_error_says_what_it_is_clustered_by() -> None:
-    assert error(evaluated()) == ("3.0%", "12 groups")
-    assert error(evaluated(groups=100)) == ("3.0%", "every question its own group")
+    assert error(evaluated()) == ("3.0%", "12 groups, CR2")
+    assert error(replace(evaluated(), correction="CR0")) == ("3.0%", "12 groups, CR0")
+    assert error(evaluated(groups=100)) == ("3.0%", "every question its own group, CR2")
     assert error(evaluated(se=None, groups=1)) == ("none", "not enough groups for a clustered error")
     assert error(evaluated(se=None, accuracy=0.0)) == ("none", "all answers alike")
 

@@ -224,3 +224,16 @@ def test_a_manifest_that_cannot_be_is_an_error_that_names_it(run: Path) -> None:
     put(run / "rest" / "iteration-1" / "manifest.json", row)
     with pytest.raises(RunError, match=r"iteration-1/manifest\.json.*hard"):
         write_page(run)
+
+
+def test_the_standard_error_is_that_of_the_interval_beside_it(run: Path, edit: Edit) -> None:
+    def shown() -> str:
+        page = write_page(run).read_text(encoding="utf-8")
+        return page[page.index("Standard error, clustered by group") :][:400]
+
+    assert shown().count("3.4%") == 3
+    assert "120 groups, CR2" in shown()
+    for label in ("start", "sft", "grpo"):
+        edit(run / f"results_{label}.json", lambda row: row.pop("cr2_se"))
+    assert shown().count("3.1%") == 3, "as an earlier version wrote it"
+    assert "120 groups, CR0" in shown()

@@ -13,7 +13,7 @@ from auscult.data.sources.studies import SHOWN
 from auscult.evaluate.baselines import Guess, overall
 from auscult.evaluate.calibration import Sureness, calibration
 from auscult.evaluate.outcomes import proportion
-from auscult.evaluate.statistics import clustered_se
+from auscult.evaluate.statistics import clustered_se, cr2_se
 from auscult.models.wording import template
 
 TAGS = ("task", "view", "question_type")
@@ -46,12 +46,14 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """What a results file holds."""
         groups = [outcome.group for outcome in self.outcomes]
-        error = clustered_se([outcome.correct for outcome in self.outcomes], groups)
+        right = [outcome.correct for outcome in self.outcomes]
+        error = clustered_se(right, groups)
         shown = Counter(o.tags["report"] for o in self.outcomes if o.tags.get("report") in SHOWN)
         return {
             "scorer": self.scorer,
             **proportion(self.outcomes),
             "clustered_se": error if error > 1e-9 else None,  # NaN for one group; 0 where all groups are alike
+            "cr2_se": cr2_se(right, groups),
             "clusters": len(set(groups)),
             "unparsed": _unparsed(self.outcomes),
             "by": {tag: found for tag in TAGS if (found := self._by(tag)) or tag == "task"},

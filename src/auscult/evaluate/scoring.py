@@ -24,7 +24,6 @@ from auscult.evaluate.benchmark import Benchmark, Breakdown, did_you_mean, find
 from auscult.evaluate.predictions import UNGIVEN, Predictions, Problem
 from auscult.evaluate.records import Records
 from auscult.evaluate.results import Evaluation
-from auscult.evaluate.statistics import cr2_se
 from auscult.evaluate.submission import SIZES
 from auscult.evaluate.verdict import Verdict
 
@@ -124,7 +123,6 @@ class Scored:
         unparsed = sum(count for reason, count in figures["unparsed"].items() if reason not in UNGIVEN)
         return {
             **figures,
-            "cr2_se": cr2_se([one.correct for one in self.outcomes], [one.group for one in self.outcomes]),
             **self.work.to_dict(self.work.benchmark.official),
             "official": {"total": official.to_dict(), **told(self.official)},
             "strict": {"total": strict.to_dict(), **told(self.strict)},

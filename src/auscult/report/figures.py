@@ -97,6 +97,8 @@ class Result:
     """How sure the model is of its answers; None where that was not measured."""
     benchmark: str = ""
     """Whose questions they were; empty for a recipe's own held-out ones."""
+    correction: str = "CR2"
+    """What `clustered_se` is by: CR2, as the interval is, or CR0 of results that an earlier version wrote."""
 
 
 @dataclass(frozen=True, slots=True)

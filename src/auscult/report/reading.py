@@ -98,7 +98,7 @@ def _result(row: Record) -> Result:
         form=row.text("form"),
         scorer=row.text("scorer"),
         total=_share(row),
-        clustered_se=row.number_or_none("clustered_se"),
+        clustered_se=row.number_or_none("cr2_se" if "cr2_se" in row.values else "clustered_se"),
         clusters=row.count("clusters") if "clusters" in row.values else None,
         unparsed=_unparsed(row),
         by={
@@ -108,6 +108,7 @@ def _result(row: Record) -> Result:
         media={what: row.record("media").count(what) for what in row.record("media").values},
         calibration=_calibration(row.record("calibration")),
         benchmark=row.record("benchmark").text("title") if "benchmark" in row.values else "",
+        correction="CR2" if "cr2_se" in row.values else "CR0",
     )
 
 

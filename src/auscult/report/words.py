@@ -142,13 +142,14 @@ def sureness(found: Calibration) -> str:
 
 
 def error(result: Result) -> tuple[str, str]:
-    """The standard error of an accuracy, and what it is clustered by."""
+    """The standard error of an accuracy, what it is clustered by, and its correction for few or unequal clusters."""
     groups, rows = result.clusters, result.total.n
     if result.clustered_se is None:
         alike = "all answers alike" if result.total.accuracy in (0, 1) else ""
         return "none", "not enough groups for a clustered error" if groups == 1 else alike
     clustered = "" if groups is None else f"{groups:,} groups"
-    return percent(result.clustered_se), "every question its own group" if groups == rows else clustered
+    of = "every question its own group" if groups == rows else clustered
+    return percent(result.clustered_se), ", ".join(filter(None, (of, result.correction)))
 
 
 def unreadable(results: Sequence[Result | Described]) -> str:
