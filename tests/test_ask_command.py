@@ -15,7 +15,8 @@ from auscult.asking import question, wording_of
 from auscult.cli import main
 from auscult.core.errors import ConfigError
 from auscult.core.types import Image
-from auscult.models.families import gemma3
+from auscult.data.frames import About, writing
+from auscult.models.families import gemma3, graft
 from auscult.models.wording import Wording
 
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
@@ -102,9 +103,67 @@ def test_a_film_that_names_somebody_is_looked_at_here_and_sent_nowhere(
     assert "mlut_18" not in sent
 
 
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that hears frames of 16 values, with a frame set and arrays beside it."""
+    folder = tmp_path_factory.mktemp("frames")
+    shape = {"width": 32, "layers": 2, "heads": 2, "encoder_width": 32, "encoder_layers": 1, "vocabulary": 300}
+    graft.Model(source="frames", features=16, **shape).build(["a low tone"], TAGS, Wording(), 0).save(folder / "model")
+    rows = np.random.default_rng(0).standard_normal((10, 16)).astype(np.float32)
+    with writing(folder / "set", About(16, 1.0, "float32")) as writer:
+        writer.add("a/dog.wav", rows)
+        writer.add("twice", rows, start=0.0)
+        writer.add("twice", rows, start=10.0)
+    arrays = {"rows": rows, "other": rows[:, :8], "bytes": rows.astype(np.uint8), "flat": rows[0], "gap": rows * np.nan}
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    np.save(folder / "pickled.npy", np.array([{"a": 1}]), allow_pickle=True)
+    return folder
+
+
+def test_a_model_of_frames_is_asked_about_an_array_or_a_clip_of_a_set(listening: Path, capsys) -> None:
+    said = AuscultModel.from_pretrained(listening / "model", device="cpu")
+    expected = said.generate(np.load(listening / "rows.npy"), "Is there an effusion?", max_tokens=6)
+    words = ["--model", str(listening / "model"), "--max-tokens", "6"]
+    array = asked(capsys, *words, "--frames", f"{listening}/rows.npy")
+    assert (array["reply"], array["media"]) == (expected, [f"{listening}/rows.npy"])
+    assert asked(capsys, *words, "--frames", f"{listening}/set", "--clip", "a/dog.wav")["reply"] == expected
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("--frames {at}/set", "is a frame set of 3 clips; say which with --clip ID, for example a/dog.wav"),
+        ("--frames {at}/set --clip cat", "has 0 clips 'cat', not one"),
+        ("--frames {at}/set --clip twice", "has 2 clips 'twice', not one"),
+        ("--frames {at}/set --clip twice --rate 2", "is a frame set, of 1 frames a second; leave --rate out"),
+        ("--frames {at}/rows.npy --clip a", "is no frame set that has a clip 'a'"),
+        ("--frames {at}/pickled.npy", "cannot be read as feature frames (Object arrays cannot be loaded"),
+        ("--frames {at}/nowhere.npy", "cannot be read as feature frames"),
+        ("--frames {at}/bytes.npy", "uint8 [10, 16] are no feature frames; write floats [T, F]"),
+        ("--frames {at}/flat.npy", "float32 [16] are no feature frames"),
+        ("--frames {at}/gap.npy", "not all of its numbers are finite"),
+        ("--frames {at}/other.npy", "this model hears frames of 16 values, the sample has frames of 8"),
+        ("--clip a", "--clip and --rate go with --frames"),
+        ("--frames {at}/rows.npy --rate 0", "--rate is 0.0: give frames a second"),
+        ("--frames {at}/set {at}/set --clip a", "--clip names one clip; give one --frames"),
+        (
+            "--audio {at}/tone.wav",
+            "and the sample has a recording; give frames (auscult data frames writes them, ",
+        ),
+    ],
+)
+def test_frames_that_cannot_be_asked_about_are_a_sentence(listening: Path, words: str, said: str, capsys) -> None:
+    soundfile.write(listening / "tone.wav", np.sin(np.arange(1600) / 5), 16_000)
+    given = ["--model", str(listening / "model"), "--question", "What?", *words.format(at=listening).split()]
+    assert main(["ask", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--question What? --server http://x/v1 --name m --frames a.npy", "a server hears no feature frames"),
         ("--image a.png", "say what is asked: --question TEXT"),
         ("--question What?", "name who answers"),
         ("--question What? --model m --server http://x/v1", "name who answers"),

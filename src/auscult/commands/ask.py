@@ -6,19 +6,22 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from auscult.commands.arguments import Parser
 from auscult.commands.output import quiet
-from auscult.core.errors import MediaError
+from auscult.core.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:
-    from auscult.core.types import Sample, Sampling
+    from auscult.core.types import Frames, Media, Sample, Sampling
     from auscult.models.wording import Wording
 
 EPILOG = """\
-Images (DICOM too) and recordings are shown in the order in which they are given. A model in a run folder is asked as
-its run asked. A film whose header names somebody is looked at here, with a word about it; no server is sent it."""
+Images (DICOM too), recordings and frames are shown in the order in which they are given. A model in a run folder is
+asked as its run asked. A film whose header names somebody is looked at here, with a word about it; no server is sent
+it."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -32,8 +35,14 @@ def run(command: str, arguments: list[str]) -> int:
     add(
         "--key-env", metavar="VARIABLE", help="environment variable that holds the server's key (default: none is sent)"
     )
-    for kind, text in (("image", "picture or DICOM film; several views in their order"), ("audio", "recording")):
+    for kind, text in (
+        ("image", "picture or DICOM film; several views in their order"),
+        ("audio", "recording"),
+        ("frames", "feature frames: a .npy of floats [T, F], or the folder of a frame set with --clip"),
+    ):
         add(f"--{kind}", metavar="FILE", nargs="+", action=_InOrder, dest="media", default=[], help=text)
+    add("--clip", metavar="ID", help="which clip of the frame set")
+    add("--rate", metavar="HZ", type=float, help="frames a second of a .npy (default: 1; a frame set says its own)")
     add(
         "--views",
         metavar="NAME",
@@ -70,6 +79,15 @@ def run(command: str, arguments: list[str]) -> int:
         parser.error("name who answers, a model or a server, one of them: --model DIR, or --server URL --name NAME")
     if known.server is not None and known.name is None:
         parser.error("say what the server calls its model: --name NAME")
+    framed = [kind for kind, _ in known.media if kind == "--frames"]
+    if framed and known.server is not None:
+        parser.error("a server hears no feature frames; ask a saved model: --model DIR")
+    if not framed and (known.clip is not None or known.rate is not None):
+        parser.error("--clip and --rate go with --frames; name the frames, or leave them out")
+    if len(framed) > 1 and known.clip is not None:
+        parser.error("--clip names one clip; give one --frames")
+    if known.rate is not None and not 0 < known.rate < float("inf"):
+        parser.error(f"--rate is {known.rate}: give frames a second, more than 0")
     if known.max_tokens < 1 or known.temperature < 0:
         parser.error("--max-tokens is 1 or more, --temperature 0 or more")
     if len(set(known.options)) < len(known.options):
@@ -99,9 +117,9 @@ class _InOrder(argparse.Action):
 
 def _ask(known: argparse.Namespace) -> dict[str, Any]:
     from auscult.asking import question
-    from auscult.core.types import Audio, Image, Sampling
+    from auscult.core.types import Sampling
 
-    media = [(Image if kind == "--image" else Audio)(path) for kind, path in known.media]
+    media = [_medium(kind, path, known) for kind, path in known.media]
     sample = question(known.question, media, known.options, known.views)
     sampling = Sampling(temperature=known.temperature, max_tokens=known.max_tokens)
     wording, run = _wording(known)
@@ -118,6 +136,51 @@ def _ask(known: argparse.Namespace) -> dict[str, Any]:
     answered = (_by_model if known.server is None else _by_server)(known, sample, sampling, wording)
     asked = {"model": known.model or known.name, "server": known.server, "form": wording.form, "as_in": run}
     return {**answered, **asked, "media": [path for _, path in known.media], "identified": identified}
+
+
+def _medium(kind: str, path: str, known: argparse.Namespace) -> Media:
+    """What is given under a flag."""
+    from auscult.core.types import Audio, Image
+
+    if kind == "--frames":
+        return _frames(path, known.rate, known.clip)
+    return Image(path) if kind == "--image" else Audio(path)
+
+
+def _frames(path: str, rate: float | None, clip: str | None) -> Frames:
+    """Feature frames [T, F] of a .npy of floats, `rate` a second (by default 1), or the clip whose id is `clip` in a
+    frame set. Raises MediaError for a file that holds none, ConfigError for a clip that is not there, or has several
+    places."""
+    import numpy as np
+
+    from auscult.core.types import Frames
+    from auscult.data.frames import FrameSet
+
+    if (Path(path) / "about.json").is_file():
+        frames = FrameSet.open(path)
+        if rate is not None:
+            raise ConfigError(f"{path} is a frame set, of {frames.about.rate:g} frames a second; leave --rate out")
+        if clip is None:
+            raise ConfigError(
+                f"{path} is a frame set of {len(frames):,} clips; say which with --clip ID, for example {frames.id(0)}"
+            )
+        places = frames.places([clip]).get(clip, [])
+        if len(places) != 1:
+            raise ConfigError(f"{path} has {len(places)} clips {clip!r}, not one; name another with --clip ID")
+        return frames.media(places[0])
+    if clip is not None:
+        raise ConfigError(f"{path} is no frame set that has a clip {clip!r}; leave --clip out, or name its folder")
+    write = "write floats [T, F] with numpy.save"
+    try:
+        values: Any = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as problem:
+        raise MediaError(f"{path}: cannot be read as feature frames ({problem}); {write}", reason="kind") from problem
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or not values.size or values.dtype.kind != "f":
+        found = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else "several arrays"
+        raise MediaError(f"{path}: {found} are no feature frames; {write}", reason="kind")
+    if not np.isfinite(values).all():
+        raise MediaError(f"{path}: not all of its numbers are finite; {write}", reason="kind")
+    return Frames.of(values.astype(np.float32), 1.0 if rate is None else rate)
 
 
 def _by_model(known: argparse.Namespace, sample: Sample, sampling: Sampling, wording: Wording) -> dict[str, Any]:

@@ -144,8 +144,9 @@ class Ears(NamedTuple):
         elif self.source != "mel":
             raise ConfigError(
                 f"this model hears feature frames of {self.features} values, and the sample has a recording; give "
-                "frames (auscult data frames writes them), or pretrain an encoder on recordings (auscult pretrain) and "
-                "name it with --model.encoder, or train a model with --model.source mel"
+                "frames (auscult data frames writes them, auscult ask --frames asks about them), or pretrain an "
+                "encoder on recordings (auscult pretrain) and name it with --model.encoder, or train a model with "
+                "--model.source mel"
             )
 
 
