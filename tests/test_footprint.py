@@ -144,6 +144,11 @@ def test_the_command_prints_the_parts_and_the_verdict(capsys) -> None:
     assert "activations" in told
     assert "8 GB: " in told
     assert "no GPU was asked" in told
+    assert "of questions with 1 image and 256 tokens of text (--images N, --words N)" in told, (
+        "what it takes for granted"
+    )
+    assert main(["doctor", "--recipe", "medgemma-cxr", "--images", "2", "--words", "900"]) == 0
+    assert "of questions with 2 images and 900 tokens of text" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

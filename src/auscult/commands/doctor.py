@@ -67,6 +67,8 @@ def _needs(parser: Parser, known: argparse.Namespace, rest: list[str]) -> int:
         stages = [{**figures(one), "fits": {f"{gpu:g}": one.verdict(gpu) for gpu in gpus}} for one in found]
         print(json.dumps({"recipe": recipe.name, "images": known.images, "words": known.words, "stages": stages}))
         return 0
+    images = "1 image" if known.images == 1 else f"{known.images:,} images"
+    print(f"of questions with {images} and {known.words:,} tokens of text (--images N, --words N)")
     for one in found:
         _show(one, gpus)
         if one.verdict(min(gpus)) != "yes" and (less := list(smaller(recipe, one.stage, asked))):
