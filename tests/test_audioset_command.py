@@ -92,6 +92,9 @@ def test_from_the_mirror_to_shards(mirror: str, tmp_path: Path, capsys: pytest.C
     assert "list listed 2, without_frames 1, not_listed 1, other_start 0, other_labels 0" in lines
     assert "name, 526 2" in lines
     assert "dropped payload_crc 1" in lines
+    code, out, err = audioset(capsys, "stats", got / "frames")
+    assert (code, out) == (2, "")
+    assert f"{got / 'frames'}: is no frame set, but holds bal_train, eval; give one of these" in err
     code, out, err = audioset(capsys, "stats", got / "frames" / "eval", "--json")
     assert (json.loads(out)["clips"], json.loads(out)["against_the_list"], err) == (2, None, "")
 

@@ -179,7 +179,7 @@ def test_names_say_what_must_stay_together(tmp_path: Path) -> None:
 def test_foreign_files_are_named_and_counted(folder: Path) -> None:
     (folder / "rain" / "notes.txt").write_text("")
     (folder / "loose.wav").write_text("")
-    with pytest.raises(DataError, match=r"2 files .*loose\.wav, rain/notes\.txt"):
+    with pytest.raises(DataError, match=r"files that .*, 2: loose\.wav, rain/notes\.txt"):
         source(folder).split("train", 0)
     source(folder, ignore=("*.txt", "loose*")).split("train", 0)
 
@@ -216,6 +216,16 @@ def test_a_name_that_cannot_be_written_down_is_refused(folder: Path) -> None:
     os.rename(next((folder / "rain").glob("*.wav")), bytes(folder) + b"/rain/\xff.wav")
     with pytest.raises(DataError, match=r"is not UTF-8; rename"):
         source(folder).split("train", 0)
+
+
+def test_recordings_without_class_folders_are_to_be_sorted(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(RATE, 0.1), RATE)
+    said = (
+        r"2 recordings lie in the folder itself, a\.wav first, .*; sort them into a folder for each class, .*data\.root"
+    )
+    with pytest.raises(DataError, match=said):
+        source(tmp_path).split("train", 0)
 
 
 def test_classes_must_add_up(folder: Path) -> None:

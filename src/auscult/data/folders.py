@@ -54,7 +54,7 @@ def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str, setting: st
         names = ", ".join(str(path.relative_to(root)) for path in foreign[:SHOWN])
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         raise DataError(
-            f"{root}: {len(foreign)} files are not {wanted}: {names}{more}; "
+            f"{root}: files that are not {wanted}, {len(foreign)}: {names}{more}; "
             f"remove them or name them in `ignore`, for example {setting} "
             + ("'.*' '*.md'" if setting == "--ignore" else "\"['.*', '*.md']\"")
         )

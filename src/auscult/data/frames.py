@@ -337,6 +337,8 @@ def _about(path: Path) -> dict[str, Any]:
     try:
         told = json.loads((path / "about.json").read_text())
     except (OSError, ValueError) as problem:
+        if below := sorted(file.parent.name for file in path.glob("*/about.json")):
+            raise DataError(f"{path}: is no frame set, but holds {', '.join(below)}; give one of these") from problem
         raise DataError(
             f"{path}: is no frame set (about.json: {problem}); give the folder that was written"
         ) from problem

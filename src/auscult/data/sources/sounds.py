@@ -152,6 +152,13 @@ def read(
         first = names.setdefault(os.path.realpath(clip.path), clip.path)
         if first is not clip.path:
             raise DataError(f"{clip.path} is a link to the same recording as {first}; remove one of them")
+    flat = [path for path in foreign if path.parent == root and path.suffix.lower() in EXTENSIONS]
+    if flat and not clips:
+        count = "1 recording lies" if len(flat) == 1 else f"{len(flat)} recordings lie"
+        raise DataError(
+            f"{root}: {count} in the folder itself, {flat[0].name} first, and none in a class folder; sort them into a "
+            f"folder for each class, or name the folder that holds those ({settings[0]})"
+        )
     refuse_foreign(root, foreign, f"recordings in a class folder ({' '.join(EXTENSIONS)})", settings[1])
     if len({clip.label for clip in clips}) < 2:
         raise DataError(f"{root} has fewer than two class folders; name the folder that holds them ({settings[0]})")
