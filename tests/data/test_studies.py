@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from auscult.cli import main
-from auscult.core.errors import DataError, MediaError
+from auscult.core.errors import AuscultError, DataError, MediaError
 from auscult.core.types import Image, Sample
 from auscult.data import index
 from auscult.data.check import check
@@ -456,6 +457,57 @@ def test_vqarad_as_published(testdata: Path) -> None:
     assert "contradict another row's answer" in notes
     with pytest.raises(DataError, match="no row has the task 'shut'; there is open, closed"):
         Source(root=source.root, tasks=("shut",)).split("train", 0)
+
+
+@pytest.fixture
+def stack(folder: Path) -> str:
+    """A file of three pictures, each as bright as its number says."""
+    ramp = np.linspace(0, 60, 64).reshape(8, 8)
+    pages = [Pillow.fromarray((ramp * page).astype(np.uint8)) for page in (1, 2, 3)]
+    pages[0].save(folder / "stack.tiff", save_all=True, append_images=pages[1:])
+    return "stack.tiff"
+
+
+@pytest.mark.parametrize(
+    ("images", "frames", "greys"),
+    [
+        (["stack.tiff"], 1, [120]),
+        ("stack.tiff", "2", [180]),
+        (["stack.tiff", "stack.tiff"], [2, 0], [180, 60]),
+        (["stack.tiff", "front.png"], [0, None], [60, None]),
+        ("stack.tiff|front.png", "0|", [60, None]),
+    ],
+)
+def test_of_a_file_of_several_pictures_the_row_says_which(
+    folder: Path, stack: str, images: Any, frames: Any, greys: list[int | None]
+) -> None:
+    media = two_views(folder, ImagePath=images, ImageViewPosition=[], frames=frames).media
+    found = [decode(one) for one in media]
+    assert [grey if grey is None else int(pixels.max()) for grey, pixels in zip(greys, found, strict=True)] == greys
+
+
+@pytest.mark.parametrize(
+    ("frames", "wrong"),
+    [
+        (None, "holds 3 pictures; say which one is meant"),
+        (3, "has no frame 3; name one from 0 to 2"),
+        ([0, 1], "2 frames and 1 images; name one frame for each image"),
+        (-1, "`frames` has -1; write the number of a picture"),
+        ("one", "`frames` has 'one'"),
+        (True, "`frames` has True"),
+    ],
+)
+def test_a_picture_that_is_not_in_the_file_is_named(folder: Path, stack: str, frames: Any, wrong: str) -> None:
+    with pytest.raises(AuscultError, match=wrong):
+        two_views(folder, ImagePath=[stack], ImageViewPosition=[], frames=frames)
+
+
+def test_the_same_question_of_another_picture_in_the_file_is_no_repeat(folder: Path, stack: str) -> None:
+    row = {**ROW, "ImagePath": [stack], "ImageViewPosition": []}
+    table = {name: {**row, "frames": number} for name, number in {"a": 0, "b": 1, "c": 0}.items()}
+    assert not check(Path(written(folder / "rows.json", {name: table[name] for name in "ab"}))).problems
+    found = check(Path(written(folder / "again.json", {name: table[name] for name in "ac"}))).problems
+    assert [problem.reason for problem in found] == ["question_repeats"]
 
 
 def test_duplicates_and_contradictions_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

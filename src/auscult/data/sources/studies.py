@@ -6,7 +6,8 @@
     image,question,options,answer,patient             CSV; several options, images or views are separated by `|`
 
 What a key may be called, `NAMES` says; every other key becomes a tag. All images of a row are shown in its order, each
-behind its view where the row names one (`View 1 (PA):`), but where question, options or answer speak of views.
+behind its view where the row names one (`View 1 (PA):`), but where question, options or answer speak of views. Of a
+file that holds several pictures, `frames` says which one is meant, from 0 (`2`; `0|3` or `[0, null]` for two images).
 
 **The report.** Its parts are keys (`indication`, `comparison`, `findings`, `impression`; `report` is one text for all),
 or an object of them under `report`. Findings and impression hold the answer, so the option `report` says what the
@@ -57,6 +58,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "qid"),
     "images": ("images", "image", "ImagePath", "image_name"),
     "views": ("views", "view", "ImageViewPosition", "ViewPosition"),
+    "frames": ("frames", "frame"),
     "question": ("question",),
     "options": ("options", "choices"),
     "answer": ("answer", "correct_answer"),
@@ -75,7 +77,7 @@ QUOTED = 6
 """Words of a hidden sentence that a question does not say by chance."""
 ASKING = ("view", "views", "projection", "projections", "posteroanterior", "anteroposterior", "frontal", "lateral")
 """Words of questions that the name of a view may answer."""
-READING = 2
+READING = 3
 """Counts up when rows are read or refused otherwise than before: a kept index of before is then made again."""
 BLOCK = 4096
 """Rows whose images are looked at together."""
@@ -386,7 +388,7 @@ def read(value: Any, where: str, name: str, folder: Path) -> Study:
             tags["task"] = tags.get("task", "").strip().lower()
         return Study(
             id=str(said.get("id", name)),
-            images=tuple(rows.image(path, where, folder) for path in names),
+            images=_images(names, said.get("frames"), where, folder),
             names=names,
             views=_texts(said.get("views"), "views", where),
             question=rows.text(rows.required(said, "question", where), "question", where),
@@ -401,10 +403,35 @@ def read(value: Any, where: str, name: str, folder: Path) -> Study:
         raise Unusable(str(error)) from None
 
 
+def _images(names: Sequence[str], frames: Any, where: str, folder: Path) -> tuple[Image, ...]:
+    """The images of a row; `frames` says which picture of each file is meant, from 0, where a file holds several: a
+    number, numbers, or texts of them, empty or null for a file of one. Raises DataError for anything else."""
+    images = [rows.image(path, where, folder) for path in names]
+    if frames is None:
+        return tuple(images)
+    frames = frames.split("|") if isinstance(frames, str) else frames
+    each = cast(list[Any], frames) if isinstance(frames, list) else [frames]
+    if len(each) != len(images):
+        raise DataError(f"{where}: {len(each)} frames and {len(images)} images; name one frame for each image")
+    return tuple(
+        image if frame is None or not str(frame).strip() else replace(image, frame=_frame(frame, where))
+        for image, frame in zip(images, each, strict=True)
+    )
+
+
+def _frame(value: Any, where: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    raise DataError(f"{where}: `frames` has {value!r}; write the number of a picture in its file, from 0")
+
+
 def study_facts(study: Study, by: By) -> Facts:
     """What the index keeps of a row."""
     files = tuple(os.path.abspath(image.path or "") for image in study.images)
-    asked = json.dumps([files, study.question.casefold().strip(), sorted(study.choices)])
+    pictures = [(file, image.frame) for file, image in zip(files, study.images, strict=True)]
+    asked = json.dumps([pictures, study.question.casefold().strip(), sorted(study.choices)])
     return Facts(study.id, study.group(by), study.tags.get("task", ""), asked, normal(study.answer or ""), files)
 
 
