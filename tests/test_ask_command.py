@@ -160,6 +160,18 @@ def test_frames_that_cannot_be_asked_about_are_a_sentence(listening: Path, words
     assert said in capsys.readouterr().err
 
 
+def test_of_a_file_of_several_pictures_the_command_says_which(model: Path, films: list[str], tmp_path: Path, capsys):
+    pages = [Pillow.open(film) for film in films]
+    pages[0].save(tmp_path / "stack.tiff", save_all=True, append_images=pages[1:])
+    words = ["--model", str(model), "--max-tokens", "12", "--image"]
+    stacked = asked(capsys, *words, *[str(tmp_path / "stack.tiff")] * 2, "--pictures", "1", "0")
+    apart = asked(capsys, *words, films[1], films[0])
+    assert stacked["reply"] == apart["reply"]
+    assert asked(capsys, *words, *films)["reply"] != apart["reply"], "the model tells the order of films"
+    assert main(["ask", "--question", "What?", *words, str(tmp_path / "stack.tiff")]) == 2
+    assert "holds 2 pictures; say which one is meant" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -171,6 +183,7 @@ def test_frames_that_cannot_be_asked_about_are_a_sentence(listening: Path, words
         ("--question What? --model m --options a a", "two of the options are the same"),
         ("--question What? --model m --options yes", "a single option is always right; name the others too"),
         ("--question What? --model m --image a.png b.png --views PA", "1 views are named and 2 images given"),
+        ("--question What? --model m --image a.png --pictures 0 1", "2 pictures are named and 1 images given"),
         ("--question What? --model m --image nowhere.dcm", "nowhere.dcm does not exist"),
         ("--question What? --model m --imag a.png", "did you mean '--image'"),
         ("--question What? --model m --form thinks", "did you mean 'think'"),

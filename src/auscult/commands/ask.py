@@ -50,6 +50,14 @@ def run(command: str, arguments: list[str]) -> int:
         default=[],
         help="what each image is, such as PA LATERAL (default: unsaid)",
     )
+    add(
+        "--pictures",
+        metavar="N",
+        nargs="+",
+        type=int,
+        default=[],
+        help="which picture of each image's file, from 0, where files hold several, as a DICOM of frames does",
+    )
     add("--question", metavar="TEXT", help="what is asked (required)")
     add(
         "--options",
@@ -119,7 +127,7 @@ def _ask(known: argparse.Namespace) -> dict[str, Any]:
     from auscult.asking import question
     from auscult.core.types import Sampling
 
-    media = [_medium(kind, path, known) for kind, path in known.media]
+    media = _media(known)
     sample = question(known.question, media, known.options, known.views)
     sampling = Sampling(temperature=known.temperature, max_tokens=known.max_tokens)
     wording, run = _wording(known)
@@ -138,13 +146,21 @@ def _ask(known: argparse.Namespace) -> dict[str, Any]:
     return {**answered, **asked, "media": [path for _, path in known.media], "identified": identified}
 
 
-def _medium(kind: str, path: str, known: argparse.Namespace) -> Media:
-    """What is given under a flag."""
+def _media(known: argparse.Namespace) -> list[Media]:
+    """What is given, in its order."""
     from auscult.core.types import Audio, Image
 
-    if kind == "--frames":
-        return _frames(path, known.rate, known.clip)
-    return Image(path) if kind == "--image" else Audio(path)
+    images = [path for kind, path in known.media if kind == "--image"]
+    if known.pictures and len(known.pictures) != len(images):
+        raise ConfigError(f"{len(known.pictures)} pictures are named and {len(images)} images given; name one for each")
+    pictures = iter(known.pictures or [None] * len(images))
+    media: list[Media] = []
+    for kind, path in known.media:
+        if kind == "--frames":
+            media.append(_frames(path, known.rate, known.clip))
+        else:
+            media.append(Image(path, frame=next(pictures)) if kind == "--image" else Audio(path))
+    return media
 
 
 def _frames(path: str, rate: float | None, clip: str | None) -> Frames:
