@@ -159,7 +159,7 @@ def _refuse_dropped(what: str, writer: Writer, most: float) -> None:
         first = json.loads(writer.dropped_file.read_text().split("\n", 1)[0])["what"]
         raise DataError(
             f"{what}: {count:,} of {count + len(writer.ids):,} records cannot be used ({reasons}), first: {first}; "
-            "fetch the file again, or allow for a larger share (--max-dropped)"
+            "remove it and download it again, or allow for a larger share (--max-dropped)"
         )
 
 
