@@ -26,11 +26,12 @@ MEL: dict[str, Any] = {
         "decoder_heads": 4,
         "normalise": True,
     },
-    "pretrain": {"window": 496, "batch": 8, "epochs": 80, "learning_rate": 5e-4},
+    "pretrain": {"window": 496, "batch": 2, "epochs": 80, "learning_rate": 5e-4},
 }
 """What is set for recordings: patches of 160 ms by a fifth of the bands (AudioMAE's are as square), windows of 5 s
-(those of 2 s taught less in trial runs), and a size that two CPU cores train in minutes. Frame sets have the settings
-of system 1, which are the fields' defaults."""
+(those of 2 s taught less in trial runs), two of them a step (with eight a probe gained less in every run: of so little
+sound there are then too few steps), and a size that two CPU cores train in minutes. Frame sets have the settings of
+system 1, which are the fields' defaults."""
 
 
 def run(command: str, arguments: list[str]) -> int:
