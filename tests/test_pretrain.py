@@ -171,7 +171,7 @@ def test_foreign_and_torn_files_are_counted(recordings: Path, tmp_path: Path, ca
     (recordings / "notes.txt").write_text("x")
     assert main(["pretrain", str(recordings), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "files that are not recordings, 1: notes.txt" in said
+    assert "1 file other than recordings: notes.txt" in said
     assert "for example --ignore '.*' '*.md'" in said
     assert main(["pretrain", str(recordings), "--ignore", "*.txt", "--out", str(tmp_path / "taken"), *SMALL]) == 0
     (recordings / "notes.txt").unlink()

@@ -53,8 +53,9 @@ def refuse_foreign(root: Path, foreign: Sequence[Path], wanted: str, setting: st
     if foreign:
         names = ", ".join(str(path.relative_to(root)) for path in foreign[:SHOWN])
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
+        files = "1 file" if len(foreign) == 1 else f"{len(foreign)} files"
         raise DataError(
-            f"{root}: files that are not {wanted}, {len(foreign)}: {names}{more}; "
+            f"{root}: {files} other than {wanted}: {names}{more}; "
             f"remove them or name them in `ignore`, for example {setting} "
             + ("'.*' '*.md'" if setting == "--ignore" else "\"['.*', '*.md']\"")
         )
