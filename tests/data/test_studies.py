@@ -365,16 +365,19 @@ def test_what_cannot_be_split_says_how_many_rows_are_of_one_patient(folder: Path
 
 def test_rows_without_a_patient_go_by_study_then_image(folder: Path) -> None:
     given = {"PatientID": "P1", "study_id": "S1"}
-    for dropped, by, group in [
-        ((), "patient", "P1"),
-        ((), "study", "S1"),
-        (("PatientID",), "patient", "S1"),
-        (given, "patient", "front.png"),
-        ((), "image", "front.png"),
+    for dropped, by, group, told in [
+        ((), "patient", "P1", []),
+        ((), "study", "S1", []),
+        (("PatientID",), "patient", "S1", ["name no patient are split by what else they say, 1 by their study"]),
+        (given, "patient", "front.png", ["name no patient are split by what else they say, 1 by their image"]),
+        ((), "image", "front.png", []),
     ]:
         table = rows(**{key: value for key, value in given.items() if key not in dropped}, **dict.fromkeys(dropped))
         source = Source(root=written(folder / "rows.json", table), group=by, heldout_share=0.2)
         assert [sample.group for sample in both(source) if sample.id == "two"] == [group]
+        said = [note for note in source.notes("train", 0) if "are split by" in note]
+        assert len(said) == len(told)
+        assert all(one in note for one, note in zip(told, said, strict=True))
 
 
 def test_a_table_of_ones_own_reads_like_json(folder: Path) -> None:

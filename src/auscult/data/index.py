@@ -68,7 +68,7 @@ COLUMNS = (
     "bounds",
     "names",
 )
-TOLD = ("kind", "groups", "labels", "unusable", "named")
+TOLD = ("kind", "groups", "grouped", "labels", "unusable", "named")
 """What `rows.json` holds."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -103,6 +103,8 @@ class Facts:
     """What is right."""
     files: tuple[str, ...]
     """The media files it names."""
+    grouped: str = ""
+    """By what it stands in its group, for counting."""
 
 
 class Unusable(DataError):
@@ -130,6 +132,8 @@ class Index:
     """How its rows are held together."""
     groups: tuple[str, ...]
     """Names of the groups."""
+    grouped: dict[str, int]
+    """Rows by what they stand in their groups by."""
     labels: tuple[str, ...]
     """Names of the kinds of rows."""
     unusable: dict[str, int]
@@ -431,6 +435,7 @@ def _index(
     columns = {name: array("Q") for name in COLUMNS}
     columns["bounds"].append(0)
     groups: dict[str, int] = {}
+    grouped: Counter[str] = Counter()
     labels: dict[str, int] = {}
     unusable: Counter[str] = Counter()
     named: list[str] = []
@@ -442,6 +447,7 @@ def _index(
             named += [str(error)] if len(named) < NAMED else []
             continue
         group = groups.setdefault(facts.group, len(groups))
+        grouped[facts.grouped] += 1
         label = labels.setdefault(facts.label, len(labels))
         hashes = (_hash(facts.question), _hash(facts.answer))
         values = (start, length, number, _hash(facts.id), group, label, *hashes)
@@ -453,7 +459,18 @@ def _index(
     arrays |= {name: arrays[name].astype(np.int64) for name in ("starts", "bounds")}
     arrays["names"], arrays["files"] = np.unique(arrays["files"], return_inverse=True)
     arrays |= {name: arrays[name].astype(np.int32) for name in ("lengths", "numbers", "groups", "labels", "files")}
-    made = Index(path, kind, tuple(groups), tuple(labels), dict(unusable), tuple(named), arrays, stamp, held)
+    made = Index(
+        path=path,
+        kind=kind,
+        groups=tuple(groups),
+        grouped=dict(grouped),
+        labels=tuple(labels),
+        unusable=dict(unusable),
+        named=tuple(named),
+        columns=arrays,
+        stamp=stamp,
+        table=held,
+    )
     _refuse_twice(made)
     return made
 
@@ -503,9 +520,8 @@ def _kept(path: Path, folder: Path, key: str) -> Index | None:
         columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in COLUMNS}
         told = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
         lists = {name: tuple(told[name]) for name in ("groups", "labels", "named")}
-        return Index(
-            path=path, kind=told["kind"], unusable=told["unusable"], columns=columns, stamp=_stamp(status), **lists
-        )
+        counts = {name: told[name] for name in ("grouped", "unusable")}
+        return Index(path=path, kind=told["kind"], columns=columns, stamp=_stamp(status), **lists, **counts)
     except (OSError, ValueError, KeyError, TypeError):  # none, or a damaged one, which is written again
         return None
 

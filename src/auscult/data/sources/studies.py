@@ -121,9 +121,13 @@ class Study:
 
     def group(self, by: By = "patient") -> str:
         """What must not cross a split: the patient, else the study, else the first image, beginning with `by`."""
+        return self.grouped(by)[1]
+
+    def grouped(self, by: By) -> tuple[str, str]:
+        """By what it stands in its group, and the group's name."""
         known = {"patient": self.patient, "study": self.study, "image": os.path.normpath("".join(self.names[:1]))}
-        fallback = list(known.values())[list(known).index(by) :]
-        return next((name for name in fallback if name), self.id)
+        fallback = list(known.items())[list(known).index(by) :]
+        return next(((kind, name) for kind, name in fallback if name), ("id", self.id))
 
     def sample(self, report: Policy, by: By = "patient", *, label_views: bool = True) -> Sample:
         """The question with every view in its order, and of the report what the policy shows. The tag `report` is the
@@ -213,6 +217,10 @@ class Source(source.Source):
         found, numbers = self._side(name, seed)
         parts = ", ".join(SHOWN[self.report])
         notes = [f"{name}: the prompt shows of the report: {f'{parts}, where a row has them' if parts else 'nothing'}"]
+        others = {kind: count for kind, count in found.grouped.items() if kind != self.group}
+        if others:
+            counts = ", ".join(f"{count:,} by their {kind}" for kind, count in others.items())
+            notes.append(f"{found.path}: rows that name no {self.group} are split by what else they say, {counts}")
         if found.unusable:
             counts = ", ".join(f"{reason} {count:,}" for reason, count in found.unusable.items())
             notes.append(f"{found.path}: rows left out, {counts}, first: {found.named[0]}")
@@ -432,7 +440,8 @@ def study_facts(study: Study, by: By) -> Facts:
     files = tuple(os.path.abspath(image.path or "") for image in study.images)
     pictures = [(file, image.frame) for file, image in zip(files, study.images, strict=True)]
     asked = json.dumps([pictures, study.question.casefold().strip(), sorted(study.choices)])
-    return Facts(study.id, study.group(by), study.tags.get("task", ""), asked, normal(study.answer or ""), files)
+    kind, group = study.grouped(by)
+    return Facts(study.id, group, study.tags.get("task", ""), asked, normal(study.answer or ""), files, kind)
 
 
 def refuse_flawed(study: Study, where: str, report: Policy) -> None:
