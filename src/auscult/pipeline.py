@@ -119,6 +119,8 @@ def run(
     who = join()
     if missing := who.first(partial(_missing, recipe, out, stage)):
         raise ConfigError(missing)
+    if stage != "prepare":
+        _there(recipe, out)
     for algorithm in recipe.stages.values():  # a reward that is not there must not be found out after the first stage
         if algorithm.request:
             Rubric.from_config(algorithm.request.rewards)
@@ -215,10 +217,8 @@ class _Work:
 
     @classmethod
     def of(cls, recipe: Recipe, tell: Tell) -> _Work:
-        """Opens the data; raises the errors of data, device and model path that a user can mend."""
+        """Opens the data; raises the errors of data and device that a user can mend."""
         device(recipe.device)
-        if recipe.model.path is not None:
-            check_model(recipe.model.path)
         held = listed(recipe.data.split("heldout", recipe.seed), recipe.evaluate.limit)
         if twice := [name for name, count in Counter(sample.id for sample in held).items() if count > 1]:
             raise DataError(f"{len(twice)} ids occur twice among the held-out samples ({twice[0]!r}); make each unique")
@@ -433,10 +433,16 @@ def _measurable(recipe: Recipe, held: Sequence[Sample]) -> None:
 
 
 def _makeable(recipe: Recipe, out: Path, stage: str | None) -> None:
-    """Refuses an encoder that cannot be pretrained, an encoder or language model to graft that is not there, and a
-    model that the hub would have to give and cannot."""
+    """Refuses an encoder that cannot be pretrained."""
     if recipe.pretrain is not None and stage in (None, "pretrain") and not (out / "pretrain" / "encoder").exists():
         encoders.look(_alone(recipe.pretrain, recipe))
+
+
+def _there(recipe: Recipe, out: Path) -> None:
+    """Refuses a model, an encoder or a language model to graft that is not there, and one that the hub would have to
+    give and cannot."""
+    if recipe.model.path is not None:
+        check_model(recipe.model.path)
     if (out / "model").exists():
         return
     if (path := recipe.model.path) is not None:

@@ -36,7 +36,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from auscult.core.errors import DataError
-from auscult.data import check
 from auscult.data.evidence import KINDS, Hit, Kind, SameMedia, SameNames, SameWords
 from auscult.data.prints import Cache
 from auscult.data.source import Listed, Row, Samples, Source, Split, Written
@@ -163,8 +162,15 @@ class Guard:
     """Folder that keeps the prints of recordings and images; empty keeps none."""
 
 
+def read_file(target: Path | str, audio: Path | None) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows of a file or folder of any format, with its media in a folder."""
+    from auscult.data import check  # loads the readers of all formats, which a recipe's --help does without
+
+    return check.read(target, audio)
+
+
 def guarded(
-    train: Samples, guard: Guard, tell: Tell, once: Once = lambda look: look(), read: Reader = check.read
+    train: Samples, guard: Guard, tell: Tell, once: Once = lambda look: look(), read: Reader = read_file
 ) -> tuple[Samples, Found | None]:
     """The training samples that are in no benchmark, and what was found; None where nothing was to be compared with.
 
@@ -240,7 +246,7 @@ def rows_of(
     Raises DataError where nothing can be read.
     """
     if not isinstance(target, Source):
-        return check.read(target, audio)
+        return read_file(target, audio)
     if isinstance(target, Written):
         return target.rows(side, seed), ()
     samples = target.split(side, seed)
