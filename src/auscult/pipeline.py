@@ -139,7 +139,7 @@ def run(
         if algorithm.request:
             frequencies.check(algorithm.request.rewards, work.train)
     _measurable(recipe, work.held)
-    _makeable(recipe, out, stage)
+    _pretrainable(recipe, out, stage)
     _hearable(recipe, work, out)
     with who.open(out, to_dict(recipe), command, overwrite=overwrite) as opened:
         if who.rank:
@@ -432,7 +432,7 @@ def _measurable(recipe: Recipe, held: Sequence[Sample]) -> None:
         measured.check(listed(Listed(tuple(held)), recipe.train.check_limit))
 
 
-def _makeable(recipe: Recipe, out: Path, stage: str | None) -> None:
+def _pretrainable(recipe: Recipe, out: Path, stage: str | None) -> None:
     """Refuses an encoder that cannot be pretrained."""
     if recipe.pretrain is not None and stage in (None, "pretrain") and not (out / "pretrain" / "encoder").exists():
         encoders.look(_alone(recipe.pretrain, recipe))

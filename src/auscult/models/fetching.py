@@ -66,7 +66,7 @@ def _ask_hub(name: str, asked: str) -> None:
     except OfflineModeIsEnabled as error:
         why, advice = "HF_HUB_OFFLINE forbids to ask the hub for it", "unset HF_HUB_OFFLINE"
         raise ConfigError(_sentence(name, why, advice, asked)) from error
-    except Exception as error:
+    except Exception as error:  # every library of the network has errors of its own, and all mean that it is not there
         why = f"the hub at {constants.ENDPOINT} cannot be reached ({_first_line(error) or type(error).__name__})"
         raise ConfigError(_sentence(name, why, "connect this machine to the network", asked)) from error
 
