@@ -130,8 +130,10 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], 
     return value.item()
 
 
-def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, half: bool) -> dict[str, Any]:
-    """Both, step by step in turn."""
+def measure(
+    config: MaeConfig, steps: int, batch: int, device: torch.device, half: bool, plain_half: bool
+) -> dict[str, Any]:
+    """Both, step by step in turn; `half` is ours in bfloat16, `plain_half` the plain one."""
     torch.manual_seed(0)
     ours = nn.Module.to(MaskedAutoencoder(config), device)
     plain = Plain(ours).to(device)
@@ -154,7 +156,8 @@ def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, hal
                 return ours(rows, order, visible).loss
 
         def simple(rows: Tensor = rows, order: Tensor = order) -> Tensor:
-            return plain(rows, order, visible)
+            with torch.autocast(device.type, torch.bfloat16, enabled=plain_half):
+                return plain(rows, order, visible)
 
         losses: list[float] = []
         for place, (model, optimizer, loss) in enumerate(((ours, mine, shared), (plain, other, simple))):
@@ -167,9 +170,10 @@ def measure(config: MaeConfig, steps: int, batch: int, device: torch.device, hal
     own, theirs = median(seconds[0]), median(seconds[1])
     with FlopCounterMode(display=False) as counted:
         simple(rows, order).backward()
-    operations, best = counted.get_total_flops(), (peak(device, half), peak(device, False))
+    operations, best = counted.get_total_flops(), (peak(device, half), peak(device, plain_half))
     return {
         "precision": "bfloat16" if half else "float32",
+        "plain_precision": "bfloat16" if plain_half else "float32",
         "shared_s": round(own, 5),
         "plain_s": round(theirs, 5),
         "ratio": round(theirs / own, 2),
@@ -264,7 +268,9 @@ def main() -> None:
     known = parser.parse_args()
     if known.threads:
         torch.set_num_threads(known.threads)
-    rows = [measure(MaeConfig(), known.steps, known.batch, torch.device(known.device), half) for half in (False, True)]
+    device = torch.device(known.device)
+    pairs = ((False, False), (True, False), (True, True))
+    rows = [measure(MaeConfig(), known.steps, known.batch, device, *halves) for halves in pairs]
     told = {"benchmark": "mae", "batch": known.batch, "frames": FRAMES, "threads": torch.get_num_threads()}
     beside = beside_vitmae(known.steps, max(1, known.batch // 4), torch.device(known.device))
     print(json.dumps({**told, "load": os.getloadavg()[0], "rows": rows, "vitmae": beside}))
