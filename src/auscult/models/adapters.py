@@ -34,6 +34,7 @@ from auscult.models.base import located, named
 from auscult.models.encoded import EncoderCache
 from auscult.models.fetching import fetching
 from auscult.models.learning import Learning, Lora
+from auscult.models.linear import quicken
 from auscult.models.listener import Listener
 from auscult.models.wording import Wording
 
@@ -74,7 +75,7 @@ def asked(path: str | Path, wording: Wording, learning: Learning, opener: Opener
         for name, value in _beside(Path(path)).items():
             parameters[name].data = value
         with _no_old_name():
-            listener.adapter = Adapter(PeftModel.from_pretrained(listener.model, path), base)
+            listener.adapter = Adapter(quicken(PeftModel.from_pretrained(listener.model, path)), base)
     listener.model.requires_grad_(False).eval()
     return listener
 
@@ -235,7 +236,7 @@ def _attach(listener: Listener, lora: Lora, targets: list[str]) -> Any:
     )
     with torch.random.fork_rng(), _no_old_name():
         torch.manual_seed(derive(0, "adapter"))
-        return get_peft_model(listener.model, config)
+        return quicken(get_peft_model(listener.model, config))
 
 
 @contextmanager

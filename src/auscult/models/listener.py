@@ -40,6 +40,7 @@ from auscult.media.cache import Pictures
 from auscult.models.arithmetic import arithmetic
 from auscult.models.encoded import EncoderCache
 from auscult.models.fingerprint import fingerprint
+from auscult.models.linear import quicken
 from auscult.models.wording import Wording, messages
 
 RENDERED = ("trimmed_clips", "chunked_clips", "silent_clips")
@@ -165,7 +166,7 @@ class Listener(ABC):
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: Form, wording: Wording
     ) -> None:
-        self.model = model
+        self.model = quicken(model)
         self.tokenizer = tokenizer
         self.form = form
         self.wording = wording

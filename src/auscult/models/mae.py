@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from auscult.models.linear import quicken
 from auscult.models.transformer import Block, alive, codes
 
 
@@ -159,6 +160,7 @@ class MaskedAutoencoder(PreTrainedModel):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, values)
         self.post_init()
+        quicken(self)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
