@@ -44,6 +44,7 @@ from auscult.data.waiting import Tell
 from auscult.data.windows import usable
 from auscult.evaluate.statistics import clustered_wilson, paired_bootstrap
 from auscult.media.audio import decode, silent
+from auscult.models.arithmetic import repeatable
 from auscult.models.graft_listener import Ears
 from auscult.models.mae import MaskedAutoencoder
 from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
@@ -68,7 +69,7 @@ PROBES: Mapping[str, Probe] = {"linear": probing.linear, "knn": probing.knn}
 
 def run(recipe: Pretraining, out: Path, command: str, tell: Tell, *, say: Say, overwrite: bool) -> dict[str, Any]:
     """Pretrains and probes whatever is not done yet; the figures of the finished run, for process 0 alone."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    repeatable()
     found = pretrained(recipe, out, command, tell, say=say, overwrite=overwrite)
     leave()
     return found

@@ -52,6 +52,7 @@ from auscult.evaluate.outcomes import proportion, write_outcomes
 from auscult.evaluate.predictions import ONLY
 from auscult.evaluate.respondents import Local, Remote, Respondent, served
 from auscult.evaluate.results import Evaluation, prompt_of
+from auscult.models.arithmetic import repeatable
 from auscult.models.family import check_model
 from auscult.models.fingerprint import fingerprint
 from auscult.models.wording import messages
@@ -81,7 +82,7 @@ def run(exam: Exam, out: Path, command: str, tell: Tell, *, say: Say, overwrite:
 
     Raises AuscultError for what a user can mend; the answers so far stay in the folder.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    repeatable()
     device(exam.device)
     if exam.model is not None:
         if exam.model.path is None:

@@ -53,6 +53,7 @@ from auscult.evaluate.evaluation import answer, evaluate, listed
 from auscult.evaluate.metric import metric
 from auscult.evaluate.results import prompt_of
 from auscult.models.adapters import beneath, copy_checkpoint, merge, said_by
+from auscult.models.arithmetic import repeatable
 from auscult.models.base import causal_config
 from auscult.models.family import check_model
 from auscult.models.fetching import check_reachable
@@ -114,7 +115,7 @@ def run(
 ) -> dict[str, Any]:
     """Runs what is left of the recipe in the folder `out`, or of one stage of it alone; the figures of the finished
     run, or what the stage made, for process 0 alone."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    repeatable()
     _refuse_odd(recipe, stage)
     who = join()
     if missing := who.first(partial(_missing, recipe, out, stage)):

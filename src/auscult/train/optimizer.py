@@ -34,8 +34,10 @@ def adamw(parameters: Sequence[nn.Parameter], options: Train, peak: float) -> Op
     groups = decayed(parameters, options.weight_decay)
     sharded = any(map(is_sharded, parameters))
     if options.optimizer == "adamw":
-        # Sharded and whole parameters do not mix in torch's fused loops.
-        return torch.optim.AdamW(groups, lr=peak, betas=options.betas, foreach=False if sharded else None)
+        # Sharded and whole parameters do not mix in torch's loops over all. On a CPU torch takes one parameter and one
+        # operation at a time unless told: a ninth of the speed with 33 M parameters.
+        fused = None if sharded or not all(p.is_cpu for p in parameters) else True
+        return torch.optim.AdamW(groups, lr=peak, betas=options.betas, foreach=False if sharded else None, fused=fused)
     asked = f"train.optimizer is {options.optimizer}"
     if sharded:
         raise ConfigError(f"{asked}, which cannot be sharded; launch without --use_fsdp, or set train.optimizer: adamw")
