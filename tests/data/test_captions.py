@@ -146,7 +146,7 @@ def test_official_splits_are_kept_and_nothing_is_in_both(tmp_path: Path):
         (["file", "caption"], [["a b.wav", "A"], ["sub/c.wav", "D"], ["a b.wav", "B"], ["a b.wav", "C"]]),
         (
             ["", "path", "caption"],
-            [[0, "a b.wav", "A"], [1, "sub/c.wav", "D"], [2, "a b.wav", "B"], [3, "a b.wav", "C"]],
+            [[0, "./a b.wav", "A"], [1, "sub//c.wav", "D"], [2, "a b.wav", "B"], [3, ".//a b.wav", "C"]],
         ),
     ],
 )

@@ -47,7 +47,7 @@ class Clip:
     where: str
     """Its first row."""
     name: str
-    """The video's id, or the file as the CSV has it."""
+    """The video's id, or the file as the CSV has it (`./a.wav` as `a.wav`)."""
     start: float | None
     """Where it begins in the video, seconds; None for a file, which is heard as a whole."""
     group: str
@@ -280,6 +280,7 @@ def _clip(row: Mapping[str, str], where: str) -> Clip:
     column = next(key for key in FILES if key in row)
     name = rows.text(row[column], column, where)
     rows.audio(name, where, Path())  # no address, and a name that a file can have
+    name = str(Path(name))  # ./a.wav and a.wav are one recording
     return Clip(where, name, None, row.get("group", "").strip(), captions)
 
 
