@@ -30,6 +30,7 @@ def test_log_mel_without_weights(audio: Path, tmp_path: Path, capsys: pytest.Cap
     assert told == {"out": str(tmp_path / "set"), "clips": 3, "frames": 90 + 210 + 300, "features": 64, "rate": 100.0,
                     "dropped": {}, "silent": []}  # fmt: skip
     frames = FrameSet.open(tmp_path / "set", check=True)
+    assert frames.about.kind == frames.media(0).kind == "mel"
     assert [frames.id(index) for index in range(3)] == ["a/one.wav", "a/short.wav", "b/two.wav"]
     expected = log_mel(decode(Audio(str(audio / "b/two.wav")), 16_000), 64)
     np.testing.assert_allclose(frames.values(2), expected, atol=1e-3)

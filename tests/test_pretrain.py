@@ -123,6 +123,19 @@ def test_a_frame_set_is_taken_as_it_is(tmp_path: Path, capsys):
     assert not (tmp_path / "run/features").exists()
 
 
+def test_log_mel_that_was_written_before_is_recordings(recordings: Path, tmp_path: Path, capsys):
+    """With the settings of recordings, to the same weights; and the encoder is probed on recordings."""
+    made = tmp_path / "recordings" / "features"
+    for data, out in ((recordings, made.parent), (made, tmp_path / "set")):
+        words = ["pretrain", str(data), "--probe", str(recordings), "--out", str(out), "--json"]
+        assert main([*words, *SMALL, "--pretrain.probe_every", "1"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert {**first["probe"], "encoder": ""} == {**second["probe"], "encoder": ""}
+    for name in ("model.safetensors", "config.json"):
+        assert (made.parent / "encoder" / name).read_bytes() == (tmp_path / "set/encoder" / name).read_bytes()
+    assert json.loads((tmp_path / "set/encoder/config.json").read_text())["source"] == "mel"
+
+
 def test_clips_of_one_upload_stay_in_one_fold(tmp_path: Path):
     for label in ("a", "b"):
         (tmp_path / label).mkdir()

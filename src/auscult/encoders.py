@@ -96,7 +96,7 @@ def pretrained(
             stage = masked.Stage(
                 run=opened,
                 frames=frames,
-                source="frames" if recordings is None else "mel",
+                source=frames.about.kind,
                 shape=recipe.shape,
                 options=recipe.pretrain,
                 seed=recipe.seed,
@@ -139,12 +139,13 @@ def look(recipe: Pretraining) -> tuple[list[Path] | None, Labelled | Exam | None
     """The recordings that are heard, None where the data are one frame set, and what the encoder is probed on. Whatever
     is wrong with settings or data is raised here, before anything is written: ConfigError, DataError and MediaError."""
     recordings = _recordings(recipe)
-    masked.shortest(_hears(recipe, recordings is None)[0], recipe.shape, recipe.pretrain)
-    return recordings, _asked(recipe, recordings is None)
+    about = _about(recipe)
+    masked.shortest(about.features, recipe.shape, recipe.pretrain)
+    return recordings, _asked(recipe, about)
 
 
-def _asked(recipe: Pretraining, frames: bool) -> Labelled | Exam | None:
-    """What the encoder, which hears `frames` or log-mel, is probed on: class folders, or a frame set with labels. All
+def _asked(recipe: Pretraining, about: About) -> Labelled | Exam | None:
+    """What the encoder, which hears rows like `about`, is probed on: class folders, or a frame set with labels. All
     that cannot be asked is refused before it trains: DataError and MediaError, and ConfigError where it is to be probed
     meanwhile, on nothing."""
     if recipe.probe is None:
@@ -156,28 +157,32 @@ def _asked(recipe: Pretraining, frames: bool) -> Labelled | Exam | None:
         return None
     if (Path(recipe.probe) / "about.json").is_file():
         exam = divide(FrameSet.open(recipe.probe), None, recipe.seed)
-        exam.refuse_unheard(*_hears(recipe, frames))
+        exam.refuse_unheard(about.features, about.rate)
         return exam
-    if frames:
+    if about.kind != "mel":
         raise DataError(
             f"{recipe.probe}: holds recordings, and an encoder of frames hears none; probe it on frames with labels"
         )
     return labelled(Path(recipe.probe), recipe.ignore)
 
 
-def _hears(recipe: Pretraining, frames: bool) -> tuple[int, float]:
-    """Features of a row of what is pretrained on, and rows a second."""
-    if not frames:
-        return recipe.mels, FRAMES_PER_SECOND
-    about = FrameSet.open(recipe.data[0]).about
-    return about.features, about.rate
+def _is_set(recipe: Pretraining) -> bool:
+    """Whether the data are one frame set, and no folders of recordings."""
+    return len(recipe.data) == 1 and (Path(recipe.data[0]) / "about.json").is_file()
+
+
+def _about(recipe: Pretraining) -> About:
+    """What is pretrained on: a frame set as it says itself, or the log-mel that recordings become."""
+    if _is_set(recipe):
+        return FrameSet.open(recipe.data[0]).about
+    source = f"log-mel of {', '.join(recipe.data)}"
+    return About(recipe.mels, float(FRAMES_PER_SECOND), "float16", kind="mel", source=source)
 
 
 def ears(recipe: Pretraining) -> Ears:
     """What the encoder hears that is pretrained so. Raises DataError for a frame set that is none."""
-    frames = len(recipe.data) == 1 and (Path(recipe.data[0]) / "about.json").is_file()
-    features, rate = _hears(recipe, frames)
-    return Ears("frames" if frames else "mel", features, rate, recipe.shape.width, recipe.shape.layers)
+    about = _about(recipe)
+    return Ears(about.kind, about.features, about.rate, recipe.shape.width, recipe.shape.layers)
 
 
 def _meanwhile(
@@ -186,7 +191,8 @@ def _meanwhile(
     """What is logged of what an encoder knows while it trains: mAP of labels, or the accuracy of classes."""
     if isinstance(asked, Exam):
         return lambda model: brief(model, asked, where)
-    heard = cache(lambda: [log_mel(decode(Audio(str(clip.path)), RATE), recipe.mels)[None] for clip in asked.clips])
+    mels = _about(recipe).features
+    heard = cache(lambda: [log_mel(decode(Audio(str(clip.path)), RATE), mels)[None] for clip in asked.clips])
 
     def accuracies(model: MaskedAutoencoder) -> Mapping[str, float]:
         with torch.no_grad():
@@ -209,7 +215,7 @@ def save(model: MaskedAutoencoder, path: Path) -> None:
 def _recordings(recipe: Pretraining) -> list[Path] | None:
     """All recordings below the folders; None where the data are one frame set. Raises DataError for foreign files and
     MediaError for recordings that cannot be used, which it counts."""
-    if len(recipe.data) == 1 and (Path(recipe.data[0]) / "about.json").is_file():
+    if _is_set(recipe):
         return None
     found: list[Path] = []
     for root in map(Path, recipe.data):
@@ -225,8 +231,7 @@ def _features(recipe: Pretraining, recordings: Sequence[Path] | None, path: Path
     """Writes the log-mel of all recordings, unless that is done."""
     if recordings is None or path.exists():
         return
-    about = About(recipe.mels, float(FRAMES_PER_SECOND), "float16", source=f"log-mel of {', '.join(recipe.data)}")
-    with writing(path, about) as writer:
+    with writing(path, _about(recipe)) as writer:
         for number, file in enumerate(recordings, start=1):
             wave = decode(Audio(str(file)), RATE)
             writer.add(str(file), log_mel(wave, recipe.mels).numpy().astype(np.float16))

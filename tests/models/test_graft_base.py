@@ -237,6 +237,10 @@ def test_a_pretrained_encoder_hears_as_it_did(made, tmp_path, audio):
     heard = listener.stages("audio")[0][1]([part], None)[0]
     assert torch.equal(heard, encoder.hear(rows, torch.tensor([rows.shape[1]]))[0][0])
     assert part.tokens == -(-rows.shape[1] // 8)
+    (written,) = listener.features(Frames.of(rows[0].numpy(), 100.0, "mel"))  # by `auscult data frames`
+    assert torch.equal(written.inputs["rows"], rows[0])
+    with pytest.raises(ConfigError, match="hears mel of 16 values, the sample has frames of 16"):
+        listener.features(Frames.of(rows[0].numpy(), 100.0))
     assert not any("decoder" in name for name, _ in listener.model.encoder.named_modules())
     assert any(p.requires_grad for p in listener.model.encoder.parameters()) == (audio == "train")
 

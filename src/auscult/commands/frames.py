@@ -107,7 +107,7 @@ def _log_mel(known: Namespace) -> tuple[About, int, Callable[[Wave], Any]]:
     from auscult.data.frames import About
     from auscult.models.mel import FRAMES_PER_SECOND, RATE, log_mel
 
-    about = About(known.mels, float(FRAMES_PER_SECOND), "float16", source=f"log-mel of {known.audio}")
+    about = About(known.mels, float(FRAMES_PER_SECOND), "float16", kind="mel", source=f"log-mel of {known.audio}")
     return about, RATE, lambda wave: log_mel(wave, known.mels).numpy().astype(np.float16)
 
 

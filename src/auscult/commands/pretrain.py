@@ -30,8 +30,8 @@ MEL: dict[str, Any] = {
 }
 """What is set for recordings: patches of 160 ms by a fifth of the bands (AudioMAE's are as square), windows of 5 s
 (those of 2 s taught less in trial runs), two of them a step (with eight a probe gained less in every run: of so little
-sound there are then too few steps), and a size that two CPU cores train in minutes. Frame sets have the settings of
-system 1, which are the fields' defaults."""
+sound there are then too few steps), and a size that two CPU cores train in minutes. Sets of other frames have the
+settings of system 1, which are the fields' defaults."""
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -99,8 +99,11 @@ def _before(data: list[str]) -> dict[str, Any]:
 
     if len(data) == 1 and (Path(data[0]) / "config.yaml").is_file():
         return read_yaml(Path(data[0]) / "config.yaml")
-    frames = len(data) == 1 and (Path(data[0]) / "about.json").is_file()
-    return {} if frames else MEL
+    if len(data) == 1 and (Path(data[0]) / "about.json").is_file():
+        from auscult.data.frames import FrameSet
+
+        return MEL if FrameSet.open(data[0]).about.kind == "mel" else {}
+    return MEL
 
 
 def show(found: Mapping[str, Any]) -> None:

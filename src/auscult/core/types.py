@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+Rows = Literal["frames", "mel"]
+"""What rows of features are: log-mel as we compute it, or anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,15 @@ class Frames:
     """Frames per second."""
     sha256: str
     """Hash of the content, hex."""
+    kind: Rows = "frames"
+    """`mel` where they are log-mel as we compute it, so that a model of recordings hears them too."""
 
     @classmethod
-    def of(cls, values: NDArray[np.float32], rate: float) -> Frames:
+    def of(cls, values: NDArray[np.float32], rate: float, kind: Rows = "frames") -> Frames:
         """Frames from features [T, D] at `rate` frames per second."""
         values = np.ascontiguousarray(values, dtype=np.float32)
-        return cls(values=values, rate=rate, sha256=hashlib.sha256(values.tobytes() + b"@%r" % rate).hexdigest())
+        digest = hashlib.sha256(values.tobytes() + b"@%r" % rate).hexdigest()
+        return cls(values=values, rate=rate, sha256=digest, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from auscult.core.errors import DataError
 from auscult.core.runs import append_jsonl, atomic_folder, write_json
-from auscult.core.types import Frames
+from auscult.core.types import Frames, Rows
 
 Stored = Literal["uint8", "float16", "float32"]
 VERSION = 1
@@ -58,6 +58,8 @@ class About:
     """Where the clips come from."""
     labels: tuple[str, ...] = ()
     """Names of the labels, by number; empty when the clips have none."""
+    kind: Rows = "frames"
+    """`mel` where they are log-mel as we compute it: an encoder that is pretrained on them hears recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ class FrameSet:
         clips = (len(self.ids),)
         if self.about.stored not in get_args(Stored):
             return f"values are stored as {self.about.stored!r}"
+        if self.about.kind not in get_args(Rows):
+            return f"they are of the kind {self.about.kind!r}"
         if self.frames.dtype != self.about.stored or self.frames.shape[1:] != (self.about.features,):
             return f"frames {self.frames.shape} {self.frames.dtype} are not as about.json says"
         if self.starts.shape != clips or self.ids.dtype.kind != "S":
@@ -186,7 +190,7 @@ class FrameSet:
 
     def media(self, index: int) -> Frames:
         """The clip as a sample holds it."""
-        return Frames.of(self.values(index), self.about.rate)
+        return Frames.of(self.values(index), self.about.rate, self.about.kind)
 
     def labels_of(self, index: int) -> NDArray[np.int32]:
         """The clip's labels."""

@@ -128,9 +128,9 @@ class Ears(NamedTuple):
     def refuse_unheard(self, media: Media) -> None:
         """Raises ConfigError for media that they do not hear, with what else could be done."""
         if isinstance(media, Frames):
-            if self.source != "frames" or media.values.shape[1] != self.features:
+            if self.source not in ("frames", media.kind) or media.values.shape[1] != self.features:
                 raise ConfigError(
-                    f"this model hears {self.source} of {self.features} values, the sample has frames of "
+                    f"this model hears {self.source} of {self.features} values, the sample has {media.kind} of "
                     f"{media.values.shape[1]}; pretrain an encoder on such frames (auscult pretrain) and name it with "
                     "--model.encoder, or set --model.source frames and --model.features for a random one"
                 )
