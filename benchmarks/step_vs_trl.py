@@ -2,9 +2,10 @@
 
 Both sides sample G replies to each prompt, score them, and take one optimiser step (per iteration); each runs in its
 own process, TRL's Trainer by the clock between its steps, auscult's by `train.loop`'s. Checkpoints are off the clock on
-both sides. The vision tower is frozen, as it usually is, unless --train-tower. Its rows (images encoded) and the calls
-of the image processor are counted by hooks on both sides; memory is the peak of the whole training above what was
-held before it.
+both sides. TRL's model has torch's linear layers, as it has by itself; --our-layers lends it ours, where
+`models/linear.py` gains by them. The vision tower is frozen, as it usually is, unless --train-tower. Its rows (images
+encoded) and the calls of the image processor are counted by hooks on both sides; memory is the peak of the whole
+training above what was held before it.
 
     python benchmarks/step_vs_trl.py [--group 8] [--prompts 2] [--reply 64] [--iterations 1] [--kl 0] [--steps 6]
 """
@@ -26,8 +27,10 @@ from typing import Any
 
 import numpy as np
 from learner import peak, token_limit
+from torch import nn
 
 from auscult.core.seeds import rng
+from auscult.models.linear import Linear
 
 IMAGE = 224
 """Pixels a side; 1,024 patches of 7 pixels become `TOKENS` media tokens."""
@@ -99,6 +102,10 @@ def trl(options: argparse.Namespace) -> dict[str, float]:
     from trl import GRPOConfig, GRPOTrainer
 
     listener = build(options.train_tower)
+    if not options.our_layers:
+        for module in listener.model.modules():
+            if type(module) is Linear:
+                module.__class__ = nn.Linear
     counts = Counts(listener.model.model.vision_tower, listener.processor.image_processor)
     rows = []
     for number in range(options.prompts * options.steps):
@@ -227,6 +234,7 @@ def row(options: argparse.Namespace, trl: dict[str, float], auscult: dict[str, f
         "iterations": options.iterations,
         "kl": options.kl,
         "train_tower": options.train_tower,
+        "our_layers": options.our_layers,
         "plain_s": round(trl["seconds"], 4),
         "shared_s": round(auscult["seconds"], 4),
         "ratio": round(ratio, 2),
@@ -251,6 +259,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=1, help="optimiser steps on a batch (default: 1)")
     parser.add_argument("--kl", type=float, default=0.0, help="weight of the divergence from the start (default: 0)")
     parser.add_argument("--steps", type=int, default=6, help="steps measured, the first one left out (default: 6)")
+    parser.add_argument("--our-layers", action="store_true", help="lend TRL's model our linear layers")
     parser.add_argument("--train-tower", action="store_true", help="train the vision tower and projector too")
     parser.add_argument("--side", choices=["trl", "auscult"], help=argparse.SUPPRESS)
     options = parser.parse_args()

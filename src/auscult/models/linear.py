@@ -1,9 +1,9 @@
 """Linear layers on processors of which torch's usual matrix product leaves half unused.
 
-On a CPU torch multiplies float32 matrices by Intel's MKL, which on AMD's processors keeps to AVX2. oneDNN, which comes
-with torch too, uses their AVX-512 in the same precision and is 2 to 2.6 times as fast (docs/performance.md). `quicken`
-turns a model's linear layers to it where that is so, and only there; which of the two computes a product hangs on its
-shape alone, so that the same seed gives the same numbers.
+On a CPU torch multiplies float32 matrices by Intel's MKL, which on AMD's processors runs at the rate of AVX2. oneDNN,
+which comes with torch too, uses their AVX-512 in the same precision and is twice as fast (docs/performance.md).
+`quicken` turns a model's linear layers to it where that is so, and only there; which of the two computes a product
+hangs on its shape alone, so that the same seed gives the same numbers.
 
 Letters: M rows of all leading dimensions, K features in, N features out.
 """
