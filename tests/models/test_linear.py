@@ -64,7 +64,7 @@ def twins(features: int, out: int, bias: bool = True) -> tuple[nn.Linear, Linear
     features=st.integers(1, 40),
     out=st.integers(1, 40),
     bias=st.booleans(),
-    learns=st.tuples(st.booleans(), st.booleans()),
+    learns=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     swapped=st.booleans(),
 )
 def test_results_and_gradients_are_those_of_torch(leading, features, out, bias, learns, swapped):
@@ -76,11 +76,13 @@ def test_results_and_gradients_are_those_of_torch(leading, features, out, bias, 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(linear, "LEAST", 0)
         for layer in (plain, ours):
-            layer.requires_grad_(learns[0])
+            layer.weight.requires_grad_(learns[0])
+            if bias:
+                layer.bias.requires_grad_(learns[2])
             given = x.detach().clone(memory_format=torch.preserve_format).requires_grad_(learns[1])
             y = layer(given)
-            assert y.requires_grad == any(learns)
-            if any(learns):
+            assert y.requires_grad == (learns[0] or learns[1] or (bias and learns[2]))
+            if y.requires_grad:
                 y[..., :1].expand_as(y).square().sum().backward()  # a slope of odd strides
             results.append([y, given.grad, *(p.grad for p in layer.parameters())])
     for expected, found in zip(*results, strict=True):
@@ -106,6 +108,8 @@ def test_other_types_are_torch_s():
     with torch.autocast("cpu", torch.bfloat16):
         assert ours(x).dtype == torch.bfloat16
         assert products(lambda: ours(x)) == 0
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        ours(torch.randn(256, 300))
     double = ours.double()
     assert products(lambda: double(x.double())) == 0
     with pytest.raises(RuntimeError, match="dtype"):

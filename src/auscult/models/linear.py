@@ -40,7 +40,8 @@ class Linear(nn.Linear):
         weight, bias = self.weight, self.bias
         if not _suited(input, weight):
             return functional.linear(input, weight, bias)
-        if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+        learns = input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+        if learns and torch.is_grad_enabled():
             return _Product.apply(input, weight, bias)
         return _product(input, weight, bias)
 
@@ -59,6 +60,7 @@ def _suited(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN takes this product, and is the faster one."""
     return (
         x.numel() * weight.shape[0] >= LEAST
+        and x.shape[-1] == weight.shape[1]  # torch says what is wrong otherwise
         and x.dtype == weight.dtype == torch.float32
         and x.is_cpu
         and type(weight) in (nn.Parameter, Tensor)  # no shard of a weight that several processes hold
